@@ -1,0 +1,1 @@
+"""Certificates over ACME (RFC 8555): obtained, stored, renewed."""

@@ -1,0 +1,91 @@
+"""The one error tree of ``proxy``.
+
+::
+
+    VestibuleError
+    ├── ConfigError            the configuration is wrong; exit code 2
+    ├── StartupError           the machine refuses (port, key file); exit code 3
+    ├── CertificateFileError   a PEM pair cannot be used; the one in use stays
+    ├── ProtocolError          the peer broke a protocol
+    │   ├── ClientHelloError   the first bytes are no usable ClientHello
+    │   ├── BadRequest         the client's HTTP cannot be accepted (carries a status)
+    │   └── BadResponse        the upstream's HTTP cannot be accepted (always a 502)
+    └── UpstreamError          no response could be had from the upstream
+        ├── UpstreamUnavailable   nothing to connect to (502, or 503 when all are full)
+        └── UpstreamTimeout       it did not answer in time (504)
+
+Foreign exceptions (``ssl``, ``OSError``, ``h11``, ``httptools``, ``pydantic``) are translated
+into these where they occur, once.
+"""
+
+from __future__ import annotations
+
+
+class VestibuleError(Exception):
+    """Base of all errors that ``proxy`` raises on purpose."""
+
+
+class ConfigError(VestibuleError):
+    """The configuration is wrong. ``problems`` holds one line per fault."""
+
+    exit_code = 2
+
+    def __init__(self, problems: str | list[str], source: str | None = None) -> None:
+        self.problems = [problems] if isinstance(problems, str) else problems
+        self.source = source
+        where = f"{source}: " if source else ""
+        super().__init__(where + "; ".join(self.problems))
+
+
+class StartupError(VestibuleError):
+    """The configuration is right, but the machine refuses it."""
+
+    exit_code = 3
+
+
+class CertificateFileError(VestibuleError):
+    """A certificate chain and key on disk cannot be used."""
+
+
+class ProtocolError(VestibuleError):
+    """The peer broke a protocol."""
+
+
+class ClientHelloError(ProtocolError):
+    """The first bytes are no usable ClientHello. ``alert`` is the TLS alert to answer with."""
+
+    def __init__(self, message: str, alert: int) -> None:
+        super().__init__(message)
+        self.alert = alert
+
+
+class BadRequest(ProtocolError):
+    """The client's HTTP cannot be accepted; ``status`` says how to refuse it (RFC 9110 §15.5)."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BadResponse(ProtocolError):
+    """The upstream's HTTP cannot be accepted; the client gets a 502."""
+
+
+class UpstreamError(VestibuleError):
+    """No response could be had from the upstream; ``status`` is what the client gets."""
+
+    status = 502
+
+
+class UpstreamUnavailable(UpstreamError):
+    """No upstream could be reached (502), or none had room (503)."""
+
+    def __init__(self, message: str, status: int = 502) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UpstreamTimeout(UpstreamError):
+    """The upstream did not connect or answer in time."""
+
+    status = 504
