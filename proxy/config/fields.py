@@ -1,0 +1,197 @@
+"""The field types of the model: how one value is read, checked and refused.
+
+Each reader takes what TOML, JSON or an environment variable holds and returns the normal form;
+what it refuses it names, with what is allowed. pydantic adds the key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import idna
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
+
+from proxy.config.addresses import TcpAddress, UpstreamAddress, parse_listen, parse_upstream
+from proxy.limits import Limits
+
+MAX_WORKERS = 256
+
+_APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?")
+_EMAIL = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;.]+")
+
+DIRECTORIES = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+"""The CAs known by name. ``internal`` is the embedded CA and has no URL."""
+
+INTERNAL = "internal"
+
+
+class Section(BaseModel):
+    """A table of the configuration: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def refusal(message: str) -> PydanticCustomError:
+    """An error whose whole text is ``message`` (pydantic would read braces in it)."""
+    return PydanticCustomError("refused", "{message}", {"message": message})
+
+
+def _reader(parse: Callable[[str], object], what: str) -> PlainValidator:
+    def read(value: object) -> object:
+        if not isinstance(value, str):
+            raise refusal(f"{value!r} is not text; write {what} in quotes")
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise refusal(str(error)) from None
+
+    return PlainValidator(read)
+
+
+def is_ip(name: str) -> bool:
+    """Whether a certificate name is an IP address and no DNS name."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_name(text: str) -> str:
+    """A host name, ``*.host.name`` or IP address, in the form certificates use."""
+    if is_ip(text):
+        return str(ip_address(text))
+    wildcard = text.startswith("*.")
+    host = text.removeprefix("*.").removesuffix(".")
+    if "://" in host or "/" in host or ":" in host:
+        raise ValueError(f"{text!r} is no host name; write only the name, such as api.example.com")
+    if "*" in host:
+        raise ValueError(f"{text!r}: a wildcard stands for the first label only: *.example.com")
+    try:
+        # UTS 46 maps to lower case first, as browsers do (RFC 5891 §5.1).
+        ascii_name = idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise ValueError(f"{text!r} is no host name: {error}") from None
+    if ascii_name.rsplit(".", 1)[-1].isdigit():
+        raise ValueError(f"{text!r} is neither a host name nor an IP address")
+    if wildcard and "." not in ascii_name:
+        raise ValueError(f"{text!r}: a wildcard must have two labels after it: *.example.com")
+    return f"*.{ascii_name}" if wildcard else ascii_name
+
+
+def parse_storage(text: str) -> str:
+    if not text.startswith("file:") or text.startswith("file://") or text == "file:":
+        raise ValueError(f"{text!r} is no store; allowed is file:PATH, such as file:./state")
+    return text
+
+
+def parse_directory(text: str) -> str:
+    if text == INTERNAL or text in DIRECTORIES or re.fullmatch(r"https://[^\s/?#@]+[^\s#]*", text):
+        return text
+    known = ", ".join([*DIRECTORIES, INTERNAL])
+    raise ValueError(f"{text!r} is no ACME directory; allowed are {known} and https:// URLs")
+
+
+def parse_email(text: str) -> str:
+    if not _EMAIL.fullmatch(text):
+        raise ValueError(f"{text!r} is no e-mail address, such as ops@example.com")
+    return text
+
+
+def parse_app(text: str) -> str:
+    if not _APP.fullmatch(text):
+        raise ValueError(f"{text!r} is no app; write module:attribute, such as main:app")
+    return text
+
+
+def parse_route_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f"{text!r} must start with '/'")
+    if bad := re.search(r"[^!-~]|[?#\\]", text):
+        raise ValueError(
+            f"{text!r} has {bad.group()!r} in it; a path is compared as the client sends it, "
+            "so write it percent-encoded and without query"
+        )
+    return text
+
+
+def parse_file(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError(f"{text!r} is no path of a file")
+    return Path(text)
+
+
+def _read_workers(value: object) -> object:
+    if value == "auto":
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_WORKERS:
+        return value
+    raise refusal(f"{value!r} is not allowed; allowed are 'auto' and 1 to {MAX_WORKERS}")
+
+
+def _read_number(value: object) -> object:
+    # pydantic takes true for 1; in a configuration it is a mistake.
+    if isinstance(value, bool):
+        raise refusal(f"{value!r} is no number")
+    return value
+
+
+Name = Annotated[str, _reader(parse_name, "a host name")]
+Storage = Annotated[str, _reader(parse_storage, "a store")]
+Directory = Annotated[str, _reader(parse_directory, "an ACME directory")]
+Email = Annotated[str, _reader(parse_email, "an e-mail address")]
+App = Annotated[str, _reader(parse_app, "module:attribute")]
+RoutePath = Annotated[str, _reader(parse_route_path, "a path")]
+File = Annotated[Path, _reader(parse_file, "a path"), PlainSerializer(str)]
+Upstream = Annotated[
+    UpstreamAddress, _reader(parse_upstream, "host:port or unix:/path"), PlainSerializer(str)
+]
+Listen = Annotated[TcpAddress, _reader(parse_listen, "IP:port"), PlainSerializer(str)]
+Workers = Annotated[int | Literal["auto"], PlainValidator(_read_workers)]
+Count = Annotated[int, BeforeValidator(_read_number), Field(ge=1)]
+Bytes = Annotated[int, BeforeValidator(_read_number), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(_read_number), Field(gt=0, allow_inf_nan=False)]
+
+_ZERO_IS_UNLIMITED = {"body_bytes"}
+
+
+def _limits_table() -> type[Section]:
+    """The ``[limits]`` table as a model: each field of ``Limits``, checked and with its key."""
+    hints = get_type_hints(Limits)
+    table: dict[str, Any] = {}
+    for field in fields(Limits):
+        kind: object = Seconds if hints[field.name] is float else Count
+        table[field.name] = (Bytes if field.name in _ZERO_IS_UNLIMITED else kind, field.default)
+    return create_model("LimitsTable", __base__=Section, **table)
+
+
+_LimitsTable = _limits_table()
+
+
+def _read_limits(value: object) -> Limits:
+    # A ValidationError raised here keeps its keys: pydantic puts ours before them.
+    return (
+        value if isinstance(value, Limits) else Limits(**dict(_LimitsTable.model_validate(value)))
+    )
+
+
+LimitsField = Annotated[Limits, PlainValidator(_read_limits), PlainSerializer(asdict)]
