@@ -31,6 +31,7 @@ from proxy.limits import Limits
 MAX_WORKERS = 256
 
 _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?")
+_CA_URL = re.compile(r"https://[^\s/?#@]+(/[^\s#]*)?")
 _EMAIL = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;.]+")
 
 DIRECTORIES = {
@@ -103,7 +104,7 @@ def parse_storage(text: str) -> str:
 
 
 def parse_directory(text: str) -> str:
-    if text == INTERNAL or text in DIRECTORIES or re.fullmatch(r"https://[^\s/?#@]+[^\s#]*", text):
+    if text == INTERNAL or text in DIRECTORIES or _CA_URL.fullmatch(text):
         return text
     known = ", ".join([*DIRECTORIES, INTERNAL])
     raise ValueError(f"{text!r} is no ACME directory; allowed are {known} and https:// URLs")

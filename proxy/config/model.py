@@ -146,7 +146,7 @@ def _faults_between_keys(config: Config) -> Iterator[_Fault]:
         here = ("sites", i)
         for j, name in enumerate(site.names):
             if name in owners:
-                other = "this site" if owners[name] == i else f"sites.{owners[name]}"
+                other = "this site" if owners[name] == i else f"sites[{owners[name]}]"
                 yield (*here, "names", j), f"{name!r} is already a name of {other}", name
             owners.setdefault(name, i)
             if site.certificate is None and (reason := _why_no_certificate(name, config.acme)):
@@ -190,8 +190,8 @@ def _faults_of_backends(site: Site, here: tuple[str | int, ...]) -> Iterator[_Fa
         message = f"{site.app!r} stands beside upstreams; a site has one or the other"
         yield (*here, "app"), message, site.app
     if site.app is None:
-        for key in ("app_workers", "app_dir"):
-            if key in site.model_fields_set:
+        for key, default in (("app_workers", 1), ("app_dir", None)):
+            if getattr(site, key) != default:
                 yield (*here, key), "needs app = 'module:attribute' beside it", getattr(site, key)
     has_backend = bool(site.app or site.upstreams)
     if not has_backend and not site.routes:

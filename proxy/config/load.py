@@ -1,0 +1,174 @@
+"""Gather the configuration: file, then environment, then flags; the later wins.
+
+1. The file: ``--config`` or ``VESTIBULE_CONFIG``; else ``vestibule.toml`` in the working
+   directory; else ``[tool.vestibule]`` in ``pyproject.toml`` there; else none.
+2. What a command brings along (``vestibule dev``: the internal CA, local addresses).
+3. The environment: ``PORT``, then the variables of keys, then those of options.
+4. Flags.
+
+Paths in a file are relative to that file's folder, all others to the working directory. The tree
+that comes out is checked once, as a whole, so that all its faults are told together.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from proxy.config import environment
+from proxy.config.model import Config
+from proxy.config.options import Options, Tree, apply
+from proxy.config.problems import problems_of
+from proxy.config.schema import Key
+from proxy.errors import ConfigError
+
+FILE_NAME = "vestibule.toml"
+
+CONFIG_VARIABLE = environment.variable("config")
+ENV_FILE_VARIABLE = environment.variable("env_file")
+_IGNORED = frozenset({CONFIG_VARIABLE, ENV_FILE_VARIABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that passed every check, and the file it came from, if any."""
+
+    config: Config
+    file: Path | None
+
+
+def load(
+    *,
+    environ: Mapping[str, str],
+    folder: Path,
+    file: Path | None = None,
+    flags: Options | None = None,
+    amend: Callable[[Tree], None] | None = None,
+) -> Loaded:
+    """Gather and check the configuration, or raise ConfigError with every fault.
+
+    ``folder`` is the working directory; ``amend`` is what a command changes in the file's tree.
+    """
+    flags = flags or Options()
+    path, tree = _read_file(file, environ, folder)
+    if amend is not None:
+        amend(tree)
+    home = path.parent if path else folder
+    _make_absolute(tree, home)
+    variables = environment.read(environ, _IGNORED)
+    _make_absolute(variables.tree, folder)
+    _merge(tree, variables.tree)
+    problems = list(variables.problems)
+    options = flags.over(variables.options)
+    faults, option_keys = apply(options, tree, folder)
+    origins: dict[Key, str] = dict(variables.key_variables)
+    names = {**variables.option_variables, **{name: _flag(name) for name in flags.given()}}
+    origins.update({key: names[option] for option, key in option_keys.items()})
+    problems += [_name_option(fault, names) for fault in faults]
+    if variables.app_workers is not None:
+        _default_app_workers(tree, variables.app_workers, origins)
+    tree.setdefault("storage", f"file:{home / 'state'}")
+    if faults and "sites" not in tree:
+        # The option's fault already says what is missing.
+        raise ConfigError(problems, source=str(path) if path else None)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        problems += problems_of(error, lambda key: _origin(key, origins))
+    else:
+        if not problems:
+            return Loaded(config, path)
+    raise ConfigError(problems, source=str(path) if path else None)
+
+
+def _read_file(
+    file: Path | None, environ: Mapping[str, str], folder: Path
+) -> tuple[Path | None, Tree]:
+    if file is None and (named := environ.get(CONFIG_VARIABLE, "").strip()):
+        file = Path(named)
+    if file is not None:
+        path = (folder / file).absolute()
+        table = _read_toml(path)
+        return path, _tool_table(table) if path.name == "pyproject.toml" else table
+    path = folder / FILE_NAME
+    if path.is_file():
+        return path, _read_toml(path)
+    path = folder / "pyproject.toml"
+    if path.is_file() and (table := _tool_table(_read_toml(path))):
+        return path, table
+    return None, {}
+
+
+def _read_toml(path: Path) -> Tree:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", source=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"is no valid TOML: {error}", source=str(path)) from error
+
+
+def _tool_table(pyproject: Tree) -> Tree:
+    tool = pyproject.get("tool")
+    table = tool.get("vestibule") if isinstance(tool, dict) else None
+    return deepcopy(table) if isinstance(table, dict) else {}
+
+
+def _make_absolute(tree: Tree, folder: Path) -> None:
+    """Make the paths of one source absolute; what has the wrong type is left to the check."""
+    storage = tree.get("storage")
+    if isinstance(storage, str) and storage.startswith("file:") and storage != "file:":
+        tree["storage"] = f"file:{folder / storage.removeprefix('file:')}"
+    _make_file_absolute(tree.get("acme"), "ca_certificates", folder)
+    sites = tree.get("sites")
+    for site in sites if isinstance(sites, list) else []:
+        if not isinstance(site, dict):
+            continue
+        for key in ("chain", "key"):
+            _make_file_absolute(site.get("certificate"), key, folder)
+        if "app" in site:
+            site.setdefault("app_dir", ".")
+        _make_file_absolute(site, "app_dir", folder)
+
+
+def _make_file_absolute(table: object, key: str, folder: Path) -> None:
+    if isinstance(table, dict) and isinstance(value := table.get(key), str) and value:
+        table[key] = str(folder / value)
+
+
+def _merge(tree: Tree, over: Tree) -> None:
+    for key, value in over.items():
+        present = tree.get(key)
+        if isinstance(value, dict) and isinstance(present, dict):
+            _merge(present, value)
+        else:
+            tree[key] = value
+
+
+def _default_app_workers(tree: Tree, count: str, origins: dict[Key, str]) -> None:
+    sites = tree.get("sites")
+    for i, site in enumerate(sites if isinstance(sites, list) else []):
+        if isinstance(site, dict) and "app" in site and "app_workers" not in site:
+            site["app_workers"] = count
+            origins["sites", i, "app_workers"] = "WEB_CONCURRENCY"
+
+
+def _origin(key: Key, origins: Mapping[Key, str]) -> str | None:
+    for length in range(len(key), 0, -1):
+        if name := origins.get(key[:length]):
+            return name
+    return None
+
+
+def _flag(option: str) -> str:
+    return "APP" if option == "app" else f"--{option.replace('_', '-')}"
+
+
+def _name_option(fault: str, names: Mapping[str, str]) -> str:
+    option, colon, rest = fault.partition(":")
+    return f"{names.get(option, _flag(option))}{colon}{rest}"
