@@ -118,7 +118,7 @@ def _apply_site(
     if options.app is not None and options.to:
         problems.append("to: stands beside an app; a site has one or the other")
         return
-    sites = tree.setdefault("sites", [])
+    sites = tree.get("sites", [])
     if not isinstance(sites, list):
         return
     if len(sites) > 1:
@@ -133,7 +133,7 @@ def _apply_site(
                 "(or use `vestibule dev` for https://localhost)"
             )
             return
-        sites.append({})
+        tree["sites"] = sites = [{}]
     site = sites[0]
     if not isinstance(site, dict):
         return
