@@ -57,6 +57,12 @@ TLS_RECORD_BYTES = 16 * KIB
 CLIENT_HELLO_BYTES = 64 * KIB
 """A post-quantum ClientHello is under 2 KiB; this only bounds an attacker."""
 
+PEM_FILE_BYTES = 1 * MIB
+"""Largest certificate chain, key or CA file that is read; real ones are under 100 KiB."""
+
+PEM_POLL_SECONDS = 2 * SECONDS
+"""How often followed certificate files are looked at; a change must stay for one more look."""
+
 CHUNK_OVERHEAD_BYTES = 16 * KIB
 """Framing overhead a chunked body may have beyond twice its data (tiny-chunk floods)."""
 

@@ -1,0 +1,407 @@
+"""One accepted socket: first bytes, ClientHello, TLS session, then HTTP.
+
+A connection goes through stages, each a method that takes the bytes that have arrived::
+
+    _receive_hello    until the ClientHello is complete: no TLS object exists yet
+    _hold             while the certificate is being fetched (ACME challenges)
+    _receive_tls      handshake, then plaintext to the HTTP layer that ALPN chose
+    _receive_plain    port 80: plaintext from the start
+    _receive_linger   everything has been said; what still comes is dropped
+
+All connections of a worker read into one shared buffer, so an idle one holds none.
+
+Closing is in order (RFC 9112 §9.6): what was written goes out, then close_notify and FIN, then
+reading goes on for a moment, because a socket closed with unread bytes sends RST, and that can
+take the last response away from the client. A deadline ends it in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, cast
+
+from proxy.clock import NEVER
+from proxy.downstream.admission import Admission, bare_address
+from proxy.downstream.http1 import Channel, Http1Connection
+from proxy.errors import ClientHelloError, TlsError
+from proxy.exchange import Application, ClientInfo, Services
+from proxy.http.head import HeadReader
+from proxy.http.headers import connection_fields
+from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS
+from proxy.routing import SiteRoutes
+from proxy.tls.alerts import alert_record
+from proxy.tls.client_hello import ClientHello, ClientHelloReader, PlainHttp
+from proxy.tls.session import TlsSession
+from proxy.upstream.pool import Pool
+
+logger = logging.getLogger("vestibule.connection")
+"""Below ``info`` on purpose: broken handshakes are the noise of the internet."""
+
+PLAIN_HTTP_PAGE: Final = (
+    b'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>400 Bad Request'
+    b"</title></head>\n<body><h1>400 Bad Request</h1><p>This port speaks HTTPS, and the request "
+    b"came as plain HTTP. Use <b>https://</b> in the address.</p></body></html>\n"
+)
+_PLAIN_HTTP_RESPONSE: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html; charset=utf-8\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(PLAIN_HTTP_PAGE), PLAIN_HTTP_PAGE)
+)
+
+
+class HttpLayer(Protocol):
+    """What stands above the channel: HTTP/1.1 or HTTP/2."""
+
+    def receive(self, data: bytes) -> None: ...
+    def receive_eof(self) -> None: ...
+    def connection_lost(self) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+    def sweep(self, now: float) -> None: ...
+    def stop(self) -> None: ...
+    def flush(self) -> None: ...
+    @property
+    def is_idle(self) -> bool: ...
+
+
+class TlsChoice(Protocol):
+    """What the ClientHello leads to."""
+
+    site: SiteRoutes[Pool] | None
+
+    def new_session(self) -> TlsSession: ...
+
+
+class TlsFront(Protocol):
+    """How the certificate is chosen; made by the composition root."""
+
+    def choose(self, hello: ClientHello) -> TlsChoice | Awaitable[TlsChoice]:
+        """The choice, at once or (a challenge, to be fetched) later. Raises ClientHelloError."""
+        ...
+
+
+HttpLayers = dict[bytes, Callable[[Channel], HttpLayer]]
+
+
+class Front:
+    """What all connections of one listening socket share."""
+
+    __slots__ = (
+        "admission",
+        "application",
+        "connections",
+        "layers",
+        "read_buffer",
+        "reader",
+        "scheme",
+        "services",
+        "tls",
+    )
+
+    def __init__(
+        self,
+        *,
+        services: Services,
+        reader: HeadReader,
+        application: Application,
+        admission: Admission,
+        connections: set[ClientConnection],
+        read_buffer: memoryview,
+        tls: TlsFront | None,
+    ) -> None:
+        self.services = services
+        self.reader = reader
+        self.application = application
+        self.admission = admission
+        self.connections = connections
+        self.read_buffer = read_buffer
+        self.tls = tls
+        self.scheme = "https" if tls is not None else "http"
+
+    def http_layer(self, channel: Channel, alpn: bytes | None) -> HttpLayer:
+        """The HTTP version that was agreed on."""
+        return Http1Connection(channel, self.services, self.reader, self.application)
+
+
+class ClientConnection(asyncio.BufferedProtocol):
+    """See the module."""
+
+    __slots__ = (
+        "_closing",
+        "_deadline",
+        "_front",
+        "_hello",
+        "_held",
+        "_http",
+        "_key",
+        "_lingered",
+        "_paused",
+        "_receive",
+        "_session",
+        "_site",
+        "_task",
+        "_transport",
+        "_write_paused",
+        "info",
+    )
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._transport: asyncio.Transport = _NO_TRANSPORT
+        self._key: str | None = None
+        self._hello: ClientHelloReader | None = None
+        self._held = b""
+        self._session: TlsSession | None = None
+        self._site: SiteRoutes[Pool] | None = None
+        self._http: HttpLayer | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._lingered = 0
+        self._closing = False
+        self._write_paused = False
+        self._deadline = NEVER
+        self.info = _NOBODY
+        self._receive: Callable[[memoryview], None] = self._receive_plain
+
+    def __repr__(self) -> str:
+        stage = self._receive.__name__.removeprefix("_receive_")
+        return f"<ClientConnection {self.info.address}:{self.info.port} {stage}>"
+
+    # -- the event loop calls these ------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        front = self._front
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        local = transport.get_extra_info("sockname")
+        if not peer or not local:
+            self._transport.abort()  # gone between accept and here
+            return
+        address = bare_address(peer[0])
+        self._key = front.admission.enter(address)
+        if self._key is None:
+            self._transport.abort()
+            return
+        self._transport.set_write_buffer_limits(high=BUFFER_BYTES)
+        front.connections.add(self)
+        self.info = ClientInfo(
+            address,
+            peer[1],
+            front.scheme,
+            connection_fields(client=address, scheme=front.scheme, port=local[1]),
+        )
+        if front.tls is None:
+            self._http = front.http_layer(self, None)
+        else:
+            self._hello = ClientHelloReader()
+            self._receive = self._receive_hello
+            limits = front.services.limits
+            self._deadline = front.services.clock.now + limits.handshake_timeout
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._front.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._receive(self._front.read_buffer[:nbytes])
+
+    def eof_received(self) -> bool:
+        http = self._http
+        if http is None or self._closing:
+            self._transport.close()
+            return False
+        http.receive_eof()
+        http.flush()
+        return not self._transport.is_closing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._key is not None:
+            self._front.admission.leave(self._key)
+            self._key = None
+        self._front.connections.discard(self)
+        if self._task is not None:
+            self._task.cancel()
+        http, self._http = self._http, None
+        if http is not None:
+            http.connection_lost()
+        self._session = None
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        if self._http is not None:
+            self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._http is not None:
+            self._http.resume_writing()
+
+    # -- the worker calls these ----------------------------------------------------------------
+
+    def sweep(self, now: float) -> None:
+        """Compare the deadlines with the time."""
+        if now >= self._deadline:
+            self._transport.abort()
+        elif self._http is not None and not self._closing:
+            self._http.sweep(now)
+
+    def stop(self) -> None:
+        """Finish what is in flight, then close."""
+        if self._http is None:
+            self._transport.abort()
+        elif not self._closing:
+            self._http.stop()
+
+    # -- the HTTP layer calls these (Channel) --------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        session = self._session
+        if session is not None:
+            session.write(data)
+            data = session.ciphertext_to_send()
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def write_eof(self) -> None:
+        self._send_close_notify()
+        if not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def close(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self._deadline = self._front.services.clock.now + DRAIN_SECONDS
+        self._receive = self._receive_linger
+        if self._transport.is_closing():
+            return
+        self.write_eof()
+        self._transport.resume_reading()
+
+    def abort(self) -> None:
+        self._closing = True
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    # -- stages --------------------------------------------------------------------------------
+
+    def _receive_hello(self, data: memoryview) -> None:
+        assert self._hello is not None
+        try:
+            result = self._hello.receive(data)
+            if result is None:
+                return
+            if isinstance(result, PlainHttp):
+                self._transport.write(_PLAIN_HTTP_RESPONSE)
+                self.close()
+                return
+            assert self._front.tls is not None
+            choice = self._front.tls.choose(result)
+        except ClientHelloError as error:
+            self._refuse_hello(error)
+            return
+        first_bytes = self._hello.received
+        self._hello = None
+        if isinstance(choice, Awaitable):
+            self._receive = self._hold
+            self.pause_reading()
+            self._held = first_bytes
+            self._task = asyncio.get_running_loop().create_task(self._fetch(choice))
+        else:
+            self._begin_tls(choice, first_bytes)
+
+    async def _fetch(self, choice: Awaitable[TlsChoice]) -> None:
+        try:
+            chosen = await choice
+        except ClientHelloError as error:
+            self._refuse_hello(error)
+            return
+        finally:
+            self._task = None
+        held, self._held = self._held, b""
+        self.resume_reading()
+        self._begin_tls(chosen, held)
+
+    def _hold(self, data: memoryview) -> None:
+        self._held += data
+
+    def _refuse_hello(self, error: ClientHelloError) -> None:
+        logger.debug("%s: %s", self.info.address, error)
+        if not self._transport.is_closing():
+            self._transport.write(alert_record(error.alert))
+        self.close()
+
+    def _begin_tls(self, choice: TlsChoice, first_bytes: bytes) -> None:
+        self._session = choice.new_session()
+        self._site = choice.site
+        self._receive = self._receive_tls
+        self._receive_tls(memoryview(first_bytes))
+
+    def _receive_tls(self, data: memoryview) -> None:
+        session = self._session
+        if session is None:
+            return
+        try:
+            plaintext = session.receive(data)
+        except TlsError as error:
+            self._end_broken_tls(session, error)
+            return
+        http = self._http
+        if http is None:
+            self._transport.write(session.ciphertext_to_send())
+            if not session.is_established:
+                return
+            http = self._begin_http(session)
+        if plaintext:
+            http.receive(plaintext)
+        if session.closed_by_peer and not self._closing:
+            http.receive_eof()
+        http.flush()
+
+    def _begin_http(self, session: TlsSession) -> HttpLayer:
+        self._deadline = NEVER
+        self.info.site = self._site
+        http = self._http = self._front.http_layer(self, session.alpn)
+        if self._write_paused:
+            http.pause_writing()
+        return http
+
+    def _end_broken_tls(self, session: TlsSession, error: TlsError) -> None:
+        logger.debug("%s: %s", self.info.address, error)
+        alert = session.ciphertext_to_send()
+        if alert and not self._transport.is_closing():
+            self._transport.write(alert)
+        if self._http is not None:
+            self._http.connection_lost()
+        self._session = None
+        self.close()
+
+    def _receive_plain(self, data: memoryview) -> None:
+        http = self._http
+        if http is not None:
+            http.receive(bytes(data))
+            http.flush()
+
+    def _receive_linger(self, data: memoryview) -> None:
+        self._lingered += len(data)
+        if self._lingered > DRAIN_BYTES:
+            self._transport.abort()
+
+    def _send_close_notify(self) -> None:
+        session = self._session
+        if session is not None and not self._transport.is_closing():
+            session.close()
+            self._transport.write(session.ciphertext_to_send())
+
+
+_NO_TRANSPORT: Final = asyncio.Transport()
+_NOBODY: Final = ClientInfo("-", 0, "https", b"")

@@ -1,0 +1,554 @@
+"""One request and its response: where the client's side and the backend's side meet.
+
+::
+
+    downstream (HTTP/1.1 or HTTP/2)                         upstream connection
+        request head   ->  Exchange.start -> application -> pool -> attach
+        request_data   ->  Exchange       ->                send
+        request_end    ->  Exchange       ->                send
+        send_head      <-  Exchange       <-                response_head
+        send_data      <-  Exchange       <-                response_data
+        send_end       <-  Exchange       <-                response_end
+
+Both sides call plain methods; there is no task and no future per request. Whoever is called by
+the event loop flushes the client's side before it returns (``flush``), so that all that one event
+produced becomes one write.
+
+What an exchange guarantees:
+
+* the client gets exactly one final response, or its connection (stream) is reset when the
+  response had already begun and cannot be completed;
+* a request is sent a second time only when no byte of a response had come, and either nothing of
+  it had been sent or its method is idempotent and its body had not begun (RFC 9110 §9.2.2);
+* back-pressure: whichever side is slower pauses the other one, in both directions;
+* when the client goes, the backend's connection is closed: work that nobody waits for ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from proxy.clock import NEVER, CoarseClock
+from proxy.errors import BadRequest, ProtocolError, UpstreamError, UpstreamTimeout
+from proxy.http.error_pages import error_page, reason_phrase
+from proxy.http.head import CHUNKED, HTTP_1_1, RequestHead, ResponseHead
+from proxy.http.headers import (
+    END,
+    UPGRADE_WEBSOCKET,
+    request_forwardable,
+    request_framing,
+)
+from proxy.limits import BUFFER_BYTES, Limits
+from proxy.routing import Route, SiteRoutes
+from proxy.upstream.http1 import UpstreamConnection
+from proxy.upstream.pool import Pool
+
+logger = logging.getLogger("vestibule.exchange")
+
+_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+_MAX_ATTEMPTS: Final = 2
+
+
+class ClientInfo:
+    """What is known of the client and its connection, before any request.
+
+    Attributes:
+        address: the client's address, one bare IP.
+        port: its port.
+        scheme: ``https`` or ``http``.
+        site: the site whose certificate was shown; None when that covers no site in particular.
+        forwarded: the forwarded headers that are the same for all its requests, as lines.
+    """
+
+    __slots__ = ("address", "forwarded", "port", "scheme", "site")
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        scheme: str,
+        forwarded: bytes,
+        site: SiteRoutes[Pool] | None = None,
+    ) -> None:
+        self.address = address
+        self.port = port
+        self.scheme = scheme
+        self.forwarded = forwarded
+        self.site = site
+
+
+class Downstream(Protocol):
+    """The client's side of one exchange: an HTTP/1.1 connection or an HTTP/2 stream."""
+
+    @property
+    def info(self) -> ClientInfo: ...
+
+    def send_informational(self, head: ResponseHead) -> None:
+        """A 1xx other than 101 (RFC 9110 §15.2)."""
+        ...
+
+    def send_head(self, head: ResponseHead, length: int | None) -> None:
+        """The final response's head. ``length`` as for ``framing_field``."""
+        ...
+
+    def send_data(self, data: bytes | memoryview) -> None:
+        """A piece of the body; a memoryview is only valid until the next flush."""
+        ...
+
+    def send_end(self) -> None:
+        """The response is complete; the exchange is over."""
+        ...
+
+    def send_local(
+        self, status: int, reason: str, fields: list[tuple[bytes, bytes]], body: bytes, close: bool
+    ) -> None:
+        """A whole response of our own; the exchange is over."""
+        ...
+
+    def send_upgrade(self, head: ResponseHead) -> None:
+        """The backend has switched protocols: from now on bytes pass through."""
+        ...
+
+    def send_continue(self) -> None:
+        """The client may send its body (RFC 9110 §10.1.1)."""
+        ...
+
+    def send_tunnel_end(self) -> None:
+        """The backend sends no more through the tunnel; the other direction may go on."""
+        ...
+
+    def reset(self) -> None:
+        """The response cannot be completed; the exchange is over."""
+        ...
+
+    def pause_request(self) -> None:
+        """No more body for now."""
+        ...
+
+    def resume_request(self) -> None: ...
+
+    def unsent(self) -> int:
+        """Bytes that wait for the client to read them."""
+        ...
+
+    def flush(self) -> None: ...
+
+
+class AccessLog(Protocol):
+    """Takes note of a finished exchange."""
+
+    def __call__(self, exchange: Exchange) -> None: ...
+
+
+class Services:
+    """What all exchanges of a worker share."""
+
+    __slots__ = ("access_log", "clock", "limits", "time")
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        clock: CoarseClock,
+        time: Callable[[], float],
+        access_log: AccessLog | None,
+    ) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.time = time
+        self.access_log = access_log
+
+
+Application = Callable[["Exchange"], None]
+"""Decides what becomes of an exchange: forwards it, or answers it."""
+
+
+class Exchange:
+    """See the module. Its downstream and its upstream connection call the methods below."""
+
+    __slots__ = (
+        "_moved",
+        "_moved_at",
+        "_pending",
+        "_request_chunked",
+        "_route",
+        "_services",
+        "_upstream",
+        "attempts",
+        "client",
+        "client_blocked",
+        "deadline",
+        "done",
+        "head",
+        "received",
+        "request_ended",
+        "request_head",
+        "response_started",
+        "sent",
+        "started",
+        "status",
+        "tunnel",
+        "upstream_blocked",
+        "upstream_name",
+    )
+
+    def __init__(self, services: Services, client: Downstream, head: RequestHead) -> None:
+        self._services = services
+        self.client = client
+        self.head = head
+        self._route: Route[Pool] | None = None
+        self._upstream: UpstreamConnection | None = None
+        self._pending: list[bytes] = []
+        self._request_chunked = head.fields.length == CHUNKED
+        self.request_head = b""
+        self.request_ended = head.fields.length == 0
+        self.response_started = False
+        self.tunnel = False
+        self.done = False
+        self.attempts = 0
+        self.client_blocked = False
+        self.upstream_blocked = False
+        self.deadline = NEVER
+        self.received = 0
+        self.sent = 0
+        self.status = 0
+        self.upstream_name = ""
+        self.started = services.time() if services.access_log is not None else 0.0
+        self._moved = 0
+        self._moved_at = services.clock.now
+
+    def __repr__(self) -> str:
+        state = "done" if self.done else "responding" if self.response_started else "waiting"
+        return f"<Exchange {self.head!r} {state}>"
+
+    # -- what an application may do ------------------------------------------------------------
+
+    def respond(
+        self,
+        status: int,
+        fields: list[tuple[bytes, bytes]],
+        body: bytes,
+        *,
+        close: bool = False,
+    ) -> None:
+        """Answer without a backend."""
+        if self.done or self.response_started:
+            return
+        self.status = status
+        self.sent = 0 if self.head.method == b"HEAD" else len(body)
+        # RFC 9110 §10.1.1: after a final status instead of 100 the body may or may not come.
+        close = close or (self.head.fields.expects_continue and not self.request_ended)
+        self._finish()
+        self.client.send_local(status, reason_phrase(status), fields, body, close)
+
+    def refuse(self, status: int, detail: str | None = None, *, close: bool = False) -> None:
+        """Answer with an error page."""
+        content_type, body = error_page(status, self.head.fields.wants_json, detail)
+        fields = [(b"Content-Type", content_type)]
+        if status == 503:
+            fields.append((b"Retry-After", b"1"))
+        elif status == 405:
+            fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+        self.respond(status, fields, body, close=close)
+
+    def forward(self, route: Route[Pool]) -> None:
+        """Hand the request to the route's pool."""
+        self._route = route
+        head = self.head
+        fields = head.fields
+        length = fields.length
+        if route.body_bytes and length > route.body_bytes:
+            self.refuse(413, close=True)
+            return
+        websocket = fields.websocket and head.method == b"GET" and head.version >= HTTP_1_1
+        parts = [
+            head.method,
+            b" ",
+            route.rewrite(head.target),
+            b" HTTP/1.1\r\n",
+            request_forwardable(fields),
+            self.client.info.forwarded,
+        ]
+        if route.strip:
+            parts += (b"X-Forwarded-Prefix: ", route.prefix, END)
+        if websocket:
+            self.tunnel = True
+            parts.append(UPGRADE_WEBSOCKET)
+        else:
+            parts.append(request_framing(head.method, length))
+        parts.append(END)
+        self.request_head = b"".join(parts)
+        self._acquire()
+
+    # -- the client's side calls these ---------------------------------------------------------
+
+    def request_data(self, data: bytes) -> None:
+        """A piece of the request body, decoded."""
+        self.received += len(data)
+        if self.done:
+            return
+        route = self._route
+        if route is not None and route.body_bytes and self.received > route.body_bytes:
+            self._drop_upstream()
+            if self.response_started:
+                self._reset_client()
+            else:
+                self.refuse(413, close=True)
+            return
+        upstream = self._upstream
+        if upstream is None:
+            self._pending.append(data)
+            if self.received >= BUFFER_BYTES:
+                self.client.pause_request()
+        elif self._request_chunked:
+            upstream.send(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            upstream.send(data)
+
+    def request_end(self) -> None:
+        """The request is complete."""
+        self.request_ended = True
+        upstream = self._upstream
+        if upstream is not None and not self.done:
+            if self._request_chunked:
+                upstream.send(b"0\r\n\r\n")
+            self._request_sent(upstream)
+
+    def abandon_request(self, error: BadRequest) -> None:
+        """The request's body turned out to be malformed."""
+        self._drop_upstream()
+        if not self.done:
+            logger.info("%s: %d: %s", self._what(), error.status, error)
+            self.refuse(error.status, close=True)
+
+    def tunnel_data(self, data: bytes) -> None:
+        """Bytes from the client after the protocol was switched."""
+        self.received += len(data)
+        if self._upstream is not None:
+            self._upstream.send(data)
+
+    def tunnel_end(self) -> None:
+        """The client sends no more through the tunnel; the other direction may go on."""
+        if self._upstream is not None:
+            self._upstream.send_eof()
+
+    def client_gone(self) -> None:
+        """The client reset, closed or broke off: nobody waits for this any more."""
+        if not self.done:
+            if not self.status:
+                self.status = 499
+            self._drop_upstream()
+            self._finish()
+
+    def client_writable(self, writable: bool) -> None:
+        """The client reads too slowly, or reads again."""
+        self.client_blocked = not writable
+        upstream = self._upstream
+        if upstream is not None:
+            if writable:
+                upstream.resume_reading()
+            else:
+                upstream.pause_reading()
+
+    def sweep(self, now: float) -> None:
+        """Compare the deadlines with the time."""
+        if self.done:
+            return
+        if now >= self.deadline:
+            self.upstream_failed(
+                UpstreamTimeout("the upstream sent no response in time"), untouched=False
+            )
+            self.client.flush()
+            return
+        moved = self.received + self.sent - (self.client.unsent() if self.client_blocked else 0)
+        if moved != self._moved:
+            self._moved = moved
+            self._moved_at = now
+            return
+        self._check_stall(now - self._moved_at)
+
+    def _check_stall(self, idle: float) -> None:
+        limits = self._services.limits
+        if self.tunnel and self.response_started:
+            if idle > limits.tunnel_idle_timeout:
+                self._drop_upstream()
+                self._reset_client()
+        elif idle <= limits.stall_timeout:
+            return
+        elif self.client_blocked:
+            self._drop_upstream()
+            self._reset_client()
+        elif self.upstream_blocked:
+            self.upstream_failed(
+                UpstreamTimeout("the upstream stopped reading the request"), untouched=False
+            )
+        elif not self.request_ended and self._upstream is not None:
+            self._drop_upstream()
+            if self.response_started:
+                self._reset_client()
+            else:
+                self.refuse(408, close=True)
+        self.client.flush()
+
+    # -- the upstream side calls these ---------------------------------------------------------
+
+    def attach(self, upstream: UpstreamConnection) -> None:
+        """A connection is there: send what there is of the request."""
+        self._upstream = upstream
+        self.upstream_name = upstream.name
+        upstream.take(self)
+        upstream.send(self.request_head)
+        if self.client_blocked:
+            upstream.pause_reading()
+        if self.request_ended and not self._pending:
+            if self._request_chunked:
+                upstream.send(b"0\r\n\r\n")
+            self._request_sent(upstream)
+            return
+        if not self._pending and self.head.fields.expects_continue:
+            self.client.send_continue()
+            self.client.flush()
+        pending, self._pending = self._pending, []
+        for piece in pending:
+            if self._request_chunked:
+                upstream.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+            else:
+                upstream.send(piece)
+        if self.request_ended:
+            self.request_end()
+        else:
+            self.client.resume_request()
+
+    def response_head(self, head: ResponseHead, length: int | None) -> None:
+        """The response's head; 1xx may come before the final one."""
+        if head.status < 200:
+            if head.status != 100 and self.head.version >= HTTP_1_1:
+                self.client.send_informational(head)
+            return
+        self.deadline = NEVER
+        self.tunnel = False
+        self.response_started = True
+        self.status = head.status
+        self.client.send_head(head, length)
+
+    def response_upgrade(self, head: ResponseHead) -> None:
+        """The backend switched protocols, as it was asked to (RFC 9110 §7.8)."""
+        self.deadline = NEVER
+        self.response_started = True
+        self.status = 101
+        self.client.send_upgrade(head)
+
+    def response_data(self, data: bytes | memoryview) -> None:
+        """A piece of the response body, decoded; or bytes through the tunnel."""
+        self.sent += len(data)
+        self.client.send_data(data)
+
+    def response_end(self) -> None:
+        """The response is complete; the connection has already been given back."""
+        self._upstream = None
+        self._finish()
+        self.client.send_end()
+
+    def response_tunnel_end(self) -> None:
+        """The backend sends no more through the tunnel."""
+        self.client.send_tunnel_end()
+
+    def tunnel_closed(self) -> None:
+        """Both directions of the tunnel have ended, or one of them broke."""
+        self._upstream = None
+        if not self.done:
+            self._finish()
+            self.client.send_end()
+
+    def upstream_failed(self, error: UpstreamError | ProtocolError, *, untouched: bool) -> None:
+        """No response can be had, or the one that began cannot be completed.
+
+        Args:
+            error: why; UpstreamError carries the status, anything else is a 502.
+            untouched: no byte of a response had come when it failed.
+        """
+        upstream = self._upstream
+        if upstream is not None:
+            upstream.failed = True
+        self._drop_upstream()
+        if self.done:
+            return
+        if self.response_started:
+            logger.warning(
+                "%s: %s: response cut short: %s", self._what(), self.upstream_name, error
+            )
+            self._reset_client()
+            return
+        if untouched and upstream is not None and self._may_repeat():
+            self._acquire()
+            return
+        status = error.status if isinstance(error, UpstreamError) else 502
+        logger.warning("%s: %d: %s: %s", self._what(), status, self._target_name(), error)
+        self.refuse(status, close=not self.request_ended)
+
+    def upstream_writable(self, writable: bool) -> None:
+        """The backend takes the request too slowly, or takes it again."""
+        self.upstream_blocked = not writable
+        if self.request_ended and not self.tunnel:
+            return
+        if writable:
+            self.client.resume_request()
+        else:
+            self.client.pause_request()
+
+    def client_address(self) -> str:
+        """The client's address, for balancing by it."""
+        return self.client.info.address
+
+    def flush(self) -> None:
+        """End of what one event of the upstream connection brought."""
+        self.client.flush()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _acquire(self) -> None:
+        assert self._route is not None
+        self.attempts += 1
+        self._route.pool.acquire(self)
+
+    def _request_sent(self, upstream: UpstreamConnection) -> None:
+        upstream.request_sent = True
+        if not self.response_started:
+            services = self._services
+            self.deadline = services.clock.now + services.limits.upstream_response_timeout
+
+    def _may_repeat(self) -> bool:
+        return (
+            self.attempts < _MAX_ATTEMPTS
+            and self.head.method in _IDEMPOTENT
+            and not self.received
+            and not self.tunnel
+        )
+
+    def _drop_upstream(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.discard()
+        elif self._route is not None:
+            self._route.pool.withdraw(self)
+
+    def _reset_client(self) -> None:
+        self._finish()
+        self.client.reset()
+
+    def _finish(self) -> None:
+        self.done = True
+        self.deadline = NEVER
+        self._pending = []
+        access_log = self._services.access_log
+        if access_log is not None:
+            access_log(self)
+
+    def _target_name(self) -> str:
+        return self.upstream_name or (self._route.pool.name if self._route else "")
+
+    def _what(self) -> str:
+        target = self.head.target.partition(b"?")[0].decode("ascii", "replace")
+        return f"{self.head.method.decode('ascii')} {self.head.fields.host_name}{target}"

@@ -1,0 +1,128 @@
+"""What of a head goes on to the other side (RFC 9110 §7.6, RFC 9112 §7).
+
+Hop-by-hop headers go out first, then everything that only we may say; framing and forwarded
+headers are made anew. The order matters: a client that sends ``Connection: X-Forwarded-For`` must
+not be able to strip what we set.
+
+The end-to-end part depends on the section alone, so it is joined once and kept with the section's
+meaning; what differs between requests (client address, length) is appended per request.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.http.head import CHUNKED, RequestFields, ResponseFields, ResponseHead
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+_REPLACED: Final = frozenset(
+    {
+        b"content-length",
+        b"expect",
+        b"forwarded",
+        b"host",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+        b"x-forwarded-proto",
+        b"x-forwarded-server",
+        b"x-real-ip",
+    }
+)
+_NOT_TO_UPSTREAM: Final = HOP_BY_HOP | _REPLACED
+_NOT_TO_CLIENT: Final = HOP_BY_HOP | {b"content-length"}
+
+VIA: Final = b"Via: 1.1 vestibule\r\n"
+"""RFC 9110 §7.6.3: a gateway adds itself to what it forwards inbound."""
+
+UPGRADE_WEBSOCKET: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+END: Final = b"\r\n"
+CHUNKED_FIELD: Final = b"Transfer-Encoding: chunked\r\n"
+
+
+def request_forwardable(fields: RequestFields) -> bytes:
+    """What goes on of the client's section, as lines; remembered in ``fields.forwardable``.
+
+    Host, the end-to-end headers, Via, and X-Forwarded-Host, which is the Host once more.
+    """
+    known = fields.forwardable
+    if known is None:
+        nominated = fields.nominated
+        lines = [b"Host: ", fields.host, b"\r\n"]
+        for lowered, (name, value) in zip(fields.lowered, fields.fields, strict=True):
+            if lowered not in _NOT_TO_UPSTREAM and lowered not in nominated:
+                lines += (name, b": ", value, b"\r\n")
+        lines += (VIA, b"X-Forwarded-Host: ", fields.host, b"\r\n")
+        known = fields.forwardable = b"".join(lines)
+    return known
+
+
+def response_forwardable(fields: ResponseFields) -> bytes:
+    """The end-to-end headers, as lines; remembered in ``fields.forwardable``."""
+    known = fields.forwardable
+    if known is None:
+        nominated = fields.nominated
+        lines: list[bytes] = []
+        for lowered, (name, value) in zip(fields.lowered, fields.fields, strict=True):
+            if lowered not in _NOT_TO_CLIENT and lowered not in nominated:
+                lines += (name, b": ", value, b"\r\n")
+        known = fields.forwardable = b"".join(lines)
+    return known
+
+
+def framing_field(length: int | None) -> bytes:
+    """The one framing header of a message that we send; nothing for None."""
+    if length is None:
+        return b""
+    if length == CHUNKED:
+        return CHUNKED_FIELD
+    return b"Content-Length: %d\r\n" % length
+
+
+def request_framing(method: bytes, length: int) -> bytes:
+    """The framing header of a forwarded request; methods without a body need none when empty."""
+    if length:
+        return framing_field(length)
+    # RFC 9110 §8.6: a method that anticipates content says so even when it is empty.
+    return b"Content-Length: 0\r\n" if method in (b"POST", b"PUT", b"PATCH") else b""
+
+
+def connection_fields(*, client: str, scheme: str, port: int) -> bytes:
+    """The forwarded headers that stay the same for all requests of a connection, as lines.
+
+    Args:
+        client: the client's address, one bare IP.
+        scheme: exactly ``https`` or ``http`` (Uvicorn compares the whole value).
+        port: where the client connected to.
+    """
+    address = client.encode("ascii")
+    return b"X-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Proto: %b\r\n" % (
+        address,
+        address,
+        scheme.encode("ascii"),
+    ) + (b"X-Forwarded-Port: %d\r\n" % port)
+
+
+def response_has_no_body(method: bytes, status: int) -> bool:
+    """True when the response ends with its head whatever its framing says (RFC 9112 §6.3)."""
+    return method == b"HEAD" or status == 304 or status == 204 or 100 <= status < 200
+
+
+def status_line(head: ResponseHead) -> bytes:
+    """The status line sent to an HTTP/1.1 client."""
+    return b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)
