@@ -8,6 +8,7 @@
     ├── CertificateFileError   a PEM pair cannot be used; the one in use stays
     ├── ProtocolError          the peer broke a protocol
     │   ├── ClientHelloError   the first bytes are no usable ClientHello
+    │   ├── TlsError           the handshake or a record failed; carries the alert to flush
     │   ├── BadRequest         the client's HTTP cannot be accepted (carries a status)
     │   └── BadResponse        the upstream's HTTP cannot be accepted (always a 502)
     └── UpstreamError          no response could be had from the upstream
@@ -57,6 +58,14 @@ class ClientHelloError(ProtocolError):
     def __init__(self, message: str, alert: int) -> None:
         super().__init__(message)
         self.alert = alert
+
+
+class TlsError(ProtocolError):
+    """The TLS session is over. ``to_send`` is what the peer should still get: the alert."""
+
+    def __init__(self, message: str, to_send: bytes = b"") -> None:
+        super().__init__(message)
+        self.to_send = to_send
 
 
 class BadRequest(ProtocolError):
