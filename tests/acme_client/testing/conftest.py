@@ -1,0 +1,31 @@
+"""A CA that validates nothing, and raw clients of it, for the tests of single resources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from acme_client.testing import AcmeCA, Settings
+from tests.acme_client.testing.raw import RawClient
+
+
+@pytest.fixture
+def ca(make_acme_ca: Callable[..., AcmeCA]) -> AcmeCA:
+    return make_acme_ca(Settings(validate=False))
+
+
+@pytest.fixture
+def client(ca: AcmeCA) -> RawClient:
+    """Registered already."""
+    client = RawClient(ca)
+    client.register()
+    return client
+
+
+@pytest.fixture
+def stranger(ca: AcmeCA) -> RawClient:
+    """A second account."""
+    client = RawClient(ca)
+    client.register()
+    return client
