@@ -220,10 +220,11 @@ class TlsSession:
             self._incoming.write(data[end:])
         else:
             self._head = bytes(data[end:])
-        self._between_records = not (
-            self._missing or self._head or self._over or not self.established
-        )
+        self._between_records = self._is_between_records()
         return plaintext[0] if len(plaintext) == 1 else b"".join(plaintext)
+
+    def _is_between_records(self) -> bool:
+        return self.established and not (self._over or self._missing or self._head)
 
     def _advance(self, plaintext: list[bytes]) -> None:
         """Let OpenSSL work on the whole records it has."""
