@@ -56,6 +56,8 @@ def refusal(message: str) -> PydanticCustomError:
 
 def _reader(parse: Callable[[str], object], what: str) -> PlainValidator:
     def read(value: object) -> object:
+        if isinstance(value, Path):
+            value = str(value)
         if not isinstance(value, str):
             raise refusal(f"{value!r} is not text; write {what} in quotes")
         try:
@@ -69,10 +71,11 @@ def _reader(parse: Callable[[str], object], what: str) -> PlainValidator:
 def is_ip(name: str) -> bool:
     """Whether a certificate name is an IP address and no DNS name."""
     try:
-        ip_address(name)
+        address = ip_address(name)
     except ValueError:
         return False
-    return True
+    # A zone (fe80::1%eth0) means something on one machine only.
+    return address.version == 4 or address.scope_id is None
 
 
 def parse_name(text: str) -> str:

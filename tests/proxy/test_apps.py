@@ -1,0 +1,131 @@
+"""Apps that we run: the command, the folder, the configuration afterwards, and finding them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.apps import (
+    app_environ,
+    find_app,
+    make_socket_folder,
+    remove_stale_socket,
+    socket_of,
+    uvicorn_command,
+    with_sockets,
+)
+from proxy.config.addresses import UnixAddress
+from proxy.config.model import Config, Site
+from proxy.errors import ConfigError, StartupError
+from proxy.processes import User
+
+ADDRESS = UnixAddress("/run/x/app-0.sock")
+
+
+def test_the_folder_is_closed_to_others(tmp_path: Path) -> None:
+    folder = make_socket_folder({"XDG_RUNTIME_DIR": str(tmp_path)}, None)
+    assert folder.parent == tmp_path
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    user = User("me", os.geteuid(), os.getegid())
+    assert make_socket_folder({"XDG_RUNTIME_DIR": str(tmp_path)}, user) != folder
+
+
+def test_a_runtime_folder_that_is_not_there_is_passed_over(tmp_path: Path) -> None:
+    folder = make_socket_folder({"RUNTIME_DIRECTORY": str(tmp_path / "none")}, None)
+    assert folder.is_dir()
+    folder.rmdir()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(StartupError, match="No such file or directory"):
+        make_socket_folder({}, None)
+
+
+def test_an_app_becomes_an_upstream() -> None:
+    config = Config.model_validate(
+        {
+            "sites": [
+                {"names": ["a.example"], "upstreams": ["h:1"]},
+                {"names": ["b.example"], "app": "main:app"},
+            ]
+        }
+    )
+    rewritten = with_sockets(config, Path("/run/x"))
+    assert rewritten.sites[0] == config.sites[0]
+    assert rewritten.sites[1].upstreams == (UnixAddress("/run/x/app-1.sock"),)
+    assert socket_of(Path("/run/x"), 1) == rewritten.sites[1].upstreams[0]
+
+
+def test_how_uvicorn_is_started() -> None:
+    site = Site(names=("a.example",), app="main:app", app_dir=Path("/srv"), app_workers=2)
+    command = uvicorn_command(site, ADDRESS, level="info", reload=False)
+    assert command[:4] == [sys.executable, "-m", "uvicorn", "main:app"]
+    assert " ".join(command[4:]) == (
+        "--uds /run/x/app-0.sock --app-dir /srv --proxy-headers --forwarded-allow-ips * "
+        "--no-access-log --log-level info --workers 2"
+    )
+    factory = Site(names=("a.example",), app="main:make()", app_dir=Path("/srv"))
+    command = uvicorn_command(factory, ADDRESS, level="debug", reload=True)
+    assert command[3:5] == ["main:make", "--factory"]
+    assert command[-1] == "--reload"
+    with pytest.raises(ValueError, match="no app"):
+        uvicorn_command(Site(names=("a.example",)), ADDRESS, level="info", reload=False)
+
+
+def test_an_app_does_not_see_our_configuration() -> None:
+    assert app_environ({"PATH": "/bin", "VESTIBULE_EMAIL": "x"}) == {"PATH": "/bin"}
+
+
+def test_a_socket_left_behind_is_removed(tmp_path: Path) -> None:
+    address = socket_of(tmp_path, 0)
+    remove_stale_socket(address)
+    Path(address.path).touch()
+    remove_stale_socket(address)
+    assert not Path(address.path).exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "app"),
+    [
+        ("shop.web:create()", "shop.web:create()"),
+        ("main.py", "main:api"),
+        ("./main.py:other", "main:other"),
+        ("app/main.py", "app.main:app"),
+        (None, "main:api"),
+    ],
+)
+def test_an_app_is_found(tmp_path: Path, text: str | None, app: str) -> None:
+    (tmp_path / "main.py").write_text("api: object = None\nother = 1\n")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "main.py").write_text("x = y = 1\napp = api = 2\n")
+    assert find_app(text, tmp_path) == app
+
+
+def test_files_without_an_app_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("import app\nx = 1\n")
+    (tmp_path / "api.py").write_text("app = 1\n")
+    assert find_app(None, tmp_path) == "api:app"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "APP: is missing"),
+        ("main", "'main' is no app"),
+        ("none.py", "there is no file 'none.py'"),
+        ("../main.py", "there is no file"),
+        ("/main.py", "there is no file"),
+        ("empty.py", "no `app` is made in empty.py"),
+        ("broken.py", "broken.py cannot be read"),
+    ],
+)
+def test_an_app_that_is_not_found(tmp_path: Path, text: str | None, reason: str) -> None:
+    (tmp_path / "empty.py").touch()
+    (tmp_path / "broken.py").write_text("app = (")
+    with pytest.raises(ConfigError, match=reason):
+        find_app(text, tmp_path)
