@@ -45,7 +45,7 @@ from proxy.routing import Route, SiteRoutes
 from proxy.upstream.http1 import UpstreamConnection
 from proxy.upstream.pool import Pool
 
-logger = logging.getLogger("vestibule.exchange")
+logger = logging.getLogger(__name__)
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _MAX_ATTEMPTS: Final = 2

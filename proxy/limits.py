@@ -48,7 +48,7 @@ class Limits:
 BUFFER_BYTES = 64 * KIB
 """High-water mark per direction: above it the faster side is paused."""
 
-READ_BYTES = 256 * KIB
+READ_BYTES = 64 * KIB
 """The read buffer that all connections of a worker share."""
 
 TLS_RECORD_BYTES = 16 * KIB
@@ -58,7 +58,7 @@ CLIENT_HELLO_BYTES = 64 * KIB
 """A post-quantum ClientHello is under 2 KiB; this only bounds an attacker."""
 
 PEM_FILE_BYTES = 1 * MIB
-"""Largest certificate chain, key or CA file that is read; real ones are under 100 KiB."""
+"""Largest certificate chain or key file that is read; real ones are under 100 KiB."""
 
 PEM_POLL_SECONDS = 2 * SECONDS
 """How often followed certificate files are looked at; a change must stay for one more look."""

@@ -25,6 +25,7 @@ from typing import Final, Protocol, cast
 from proxy.clock import NEVER
 from proxy.downstream.admission import Admission, bare_address
 from proxy.downstream.http1 import Channel, Http1Connection
+from proxy.downstream.registry import Registry
 from proxy.errors import ClientHelloError, TlsError
 from proxy.exchange import Application, ClientInfo, Services
 from proxy.http.head import HeadReader
@@ -36,7 +37,7 @@ from proxy.tls.client_hello import ClientHello, ClientHelloReader, PlainHttp
 from proxy.tls.session import TlsSession
 from proxy.upstream.pool import Pool
 
-logger = logging.getLogger("vestibule.connection")
+logger = logging.getLogger(__name__)
 """Below ``info`` on purpose: broken handshakes are the noise of the internet."""
 
 PLAIN_HTTP_PAGE: Final = (
@@ -81,9 +82,6 @@ class TlsFront(Protocol):
         ...
 
 
-HttpLayers = dict[bytes, Callable[[Channel], HttpLayer]]
-
-
 class Front:
     """What all connections of one listening socket share."""
 
@@ -91,7 +89,6 @@ class Front:
         "admission",
         "application",
         "connections",
-        "layers",
         "read_buffer",
         "reader",
         "scheme",
@@ -106,7 +103,7 @@ class Front:
         reader: HeadReader,
         application: Application,
         admission: Admission,
-        connections: set[ClientConnection],
+        connections: Registry[ClientConnection],
         read_buffer: memoryview,
         tls: TlsFront | None,
     ) -> None:
@@ -119,7 +116,7 @@ class Front:
         self.tls = tls
         self.scheme = "https" if tls is not None else "http"
 
-    def http_layer(self, channel: Channel, alpn: bytes | None) -> HttpLayer:
+    def http_layer(self, channel: Channel, alpn: str | None) -> HttpLayer:
         """The HTTP version that was agreed on."""
         return Http1Connection(channel, self.services, self.reader, self.application)
 
@@ -309,7 +306,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         except ClientHelloError as error:
             self._refuse_hello(error)
             return
-        first_bytes = self._hello.received
+        first_bytes = bytes(self._hello.received)
         self._hello = None
         if isinstance(choice, Awaitable):
             self._receive = self._hold
@@ -358,12 +355,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         http = self._http
         if http is None:
             self._transport.write(session.ciphertext_to_send())
-            if not session.is_established:
+            if not session.established:
                 return
             http = self._begin_http(session)
         if plaintext:
             http.receive(plaintext)
-        if session.closed_by_peer and not self._closing:
+        if session.peer_closed and not self._closing:
             http.receive_eof()
         http.flush()
 
@@ -377,7 +374,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _end_broken_tls(self, session: TlsSession, error: TlsError) -> None:
         logger.debug("%s: %s", self.info.address, error)
-        alert = session.ciphertext_to_send()
+        alert = error.to_send
         if alert and not self._transport.is_closing():
             self._transport.write(alert)
         if self._http is not None:

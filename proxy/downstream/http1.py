@@ -34,7 +34,7 @@ from proxy.http.headers import (
 )
 from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS
 
-logger = logging.getLogger("vestibule.http")
+logger = logging.getLogger(__name__)
 
 _IDLE, _BODY, _WAIT, _DRAIN, _TUNNEL, _CLOSING = range(6)
 _STATE_NAMES: Final = ("idle", "body", "wait", "drain", "tunnel", "closing")

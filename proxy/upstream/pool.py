@@ -30,6 +30,7 @@ from proxy.limits import SECONDS, Limits
 from proxy.upstream.balance import (
     DOWN,
     UNLIMITED,
+    UP,
     Policy,
     UpstreamState,
     cookie_value,
@@ -38,7 +39,7 @@ from proxy.upstream.balance import (
 from proxy.upstream.health import PassiveHealth, PassivePolicy, UpstreamHealth
 from proxy.upstream.http1 import UpstreamConnection
 
-logger = logging.getLogger("vestibule.upstream")
+logger = logging.getLogger(__name__)
 
 MAX_IDLE_CONNECTIONS = 256
 """Per upstream and worker; more than a burst needs are closed as they come back."""
@@ -83,13 +84,17 @@ class PoolOptions:
 
 @dataclass(frozen=True, slots=True)
 class PoolShared:
-    """What all pools of a worker share."""
+    """What all pools of a worker share.
+
+    ``awake`` are the pools that the sweep must look at: of thousands of sites most are asleep.
+    """
 
     reader: HeadReader
     limits: Limits
     clock: CoarseClock
     random: Callable[[], float]
     read_buffer: memoryview
+    awake: set[Pool] = field(default_factory=set)
 
 
 class Upstream:
@@ -109,8 +114,14 @@ class Upstream:
     def __repr__(self) -> str:
         return f"<Upstream {self.state!r} idle={len(self.idle)}>"
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether time changes anything here: connections grow old, an outage ends."""
+        return bool(self.idle) or self.state.condition != UP
+
     def give_back(self, connection: UpstreamConnection) -> None:
         """The exchange on it is over and the connection is as good as new."""
+        self._pool.shared.awake.add(self._pool)
         if len(self.idle) < MAX_IDLE_CONNECTIONS:
             connection.idle_since = self._pool.shared.clock.now
             self.idle.append(connection)
@@ -194,6 +205,7 @@ class Pool:
 
     def acquire(self, waiter: Waiter) -> None:
         """Give the waiter a connection, now or later, or tell it that there is none."""
+        self.shared.awake.add(self)
         if self._queue:
             self._enqueue(waiter)
         elif not self._start(waiter):
@@ -231,6 +243,8 @@ class Pool:
             waiter, _ = self._queue.popleft()
             if not waiter.done:
                 self._refuse(waiter, "no upstream had room in time")
+        if not self._queue and not any(upstream.is_busy for upstream in self._upstreams):
+            self.shared.awake.discard(self)
 
     def close(self) -> None:
         """Close all idle connections and stop connecting."""

@@ -1,0 +1,213 @@
+"""The sites of a configuration at work in one worker: routes, pools, certificates.
+
+:class:`ServedSite` joins what the TLS side needs of a site (its context) with what the HTTP side
+needs (its routes). :class:`SiteFront` chooses one by the ClientHello. Certificates come in as
+PEM pairs from whoever has them; nothing here knows of stores or files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from proxy.config.addresses import UnixAddress, UpstreamAddress
+from proxy.config.model import Config, Site
+from proxy.errors import CertificateFileError, ClientHelloError
+from proxy.limits import SECONDS
+from proxy.routing import Route, Router, SiteRoutes
+from proxy.tls.alerts import Alert
+from proxy.tls.client_hello import ClientHello, select_alpn
+from proxy.tls.contexts import SiteContext, TlsOptions, load_pair_into, make_context
+from proxy.tls.index import CertificateIndex
+from proxy.tls.pem_pair import PemPair
+from proxy.tls.session import TlsSession
+from proxy.upstream.pool import Pool, PoolShared
+
+logger = logging.getLogger(__name__)
+
+ALPN: Final = ("http/1.1",)
+"""What is spoken to clients, in order of preference."""
+
+ACME_TLS_1: Final = "acme-tls/1"
+"""RFC 8737 §6.2: who offers this is a CA's validator, never a browser."""
+
+MAX_LOOKUPS: Final = 32
+"""Certificates being fetched for waiting handshakes at once."""
+LOOKUP_SECONDS: Final = 5 * SECONDS
+
+T = TypeVar("T")
+
+FetchPairs = Callable[[], Awaitable[Sequence[PemPair]]]
+FetchChallenge = Callable[[str], Awaitable[PemPair | None]]
+
+
+def make_site_contexts(config: Config) -> list[SiteContext]:
+    """One empty context per site, in their order; made before the fork."""
+    return [SiteContext(TlsOptions(alpn=ALPN)) for _ in config.sites]
+
+
+def make_site_routes(
+    config: Config, site: Site, app: UnixAddress | None, shared: PoolShared
+) -> SiteRoutes[Pool]:
+    """The routes of a site, each with its pool; routes to the same upstreams share one.
+
+    Args:
+        config: the whole.
+        site: one of its sites.
+        app: where the site's app listens, when it has one.
+        shared: what all pools share.
+    """
+    pools: dict[tuple[UpstreamAddress, ...], Pool] = {}
+
+    def pool(addresses: tuple[UpstreamAddress, ...]) -> Pool:
+        if addresses not in pools:
+            pools[addresses] = Pool(addresses, shared)
+        return pools[addresses]
+
+    own: tuple[UpstreamAddress, ...] = site.upstreams if app is None else (app,)
+    routes = [
+        Route(
+            prefix=b"" if route.path == "/" else route.path.encode("ascii"),
+            pool=pool(route.upstreams or own),
+            strip=route.strip_prefix,
+            body_bytes=config.limits.body_bytes if route.body_bytes is None else route.body_bytes,
+        )
+        for route in site.routes
+    ]
+    if own and all(route.prefix for route in routes):
+        routes.append(Route(b"", pool(own), body_bytes=config.limits.body_bytes))
+    return SiteRoutes(site.names, routes)
+
+
+class ServedSite:
+    """One site: what a connection to it is shown, and where its requests go.
+
+    It is what a ClientHello leads to (``TlsChoice``).
+    """
+
+    __slots__ = ("_fetch", "_loading", "context", "site")
+
+    def __init__(
+        self, context: SiteContext, routes: SiteRoutes[Pool], fetch: FetchPairs | None
+    ) -> None:
+        self.context = context
+        self.site: SiteRoutes[Pool] | None = routes
+        self._fetch = fetch
+        self._loading: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<ServedSite {self.site!r} {self.context!r}>"
+
+    @property
+    def name(self) -> str:
+        return self.site.names[0] if self.site is not None else ""
+
+    def new_session(self) -> TlsSession:
+        context = self.context.current()
+        assert context is not None, "chosen only when ready"
+        return TlsSession(context)
+
+    async def load(self) -> None:
+        """Fetch and install the certificate; several who wait share one fetch."""
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().create_task(self._load())
+        await asyncio.shield(self._loading)
+
+    async def _load(self) -> None:
+        try:
+            if self._fetch is not None:
+                pairs = await self._fetch()
+                if pairs:
+                    self.context.install(pairs)
+        except CertificateFileError as error:
+            logger.error("%s: the certificate in use stays: %s", self.name, error)
+        finally:
+            self._loading = None
+
+
+class SiteFront:
+    """Chooses by the ClientHello; see ``TlsFront``."""
+
+    __slots__ = ("_fetch_challenge", "_index", "_lookups")
+
+    def __init__(
+        self, index: CertificateIndex[ServedSite], fetch_challenge: FetchChallenge | None
+    ) -> None:
+        self._index = index
+        self._fetch_challenge = fetch_challenge
+        self._lookups = 0
+
+    def choose(self, hello: ClientHello) -> ServedSite | Awaitable[ServedSite | ChallengeSession]:
+        """The site for a hello, at once or later. Raises ClientHelloError."""
+        if self._fetch_challenge is not None and ACME_TLS_1.encode() in hello.alpn:
+            return self._challenge(hello, self._fetch_challenge)
+        select_alpn(hello, ALPN)
+        served = self._index.lookup(hello.server_name)
+        if served is None:
+            name = hello.server_name or "no server name"
+            raise ClientHelloError(f"no site for {name}", Alert.UNRECOGNIZED_NAME)
+        if served.context.ready:
+            return served
+        return self._wait_for(served)
+
+    async def _wait_for(self, served: ServedSite) -> ServedSite:
+        await self._bounded(served.load())
+        if not served.context.ready:
+            raise ClientHelloError(f"no certificate for {served.name} yet", Alert.UNRECOGNIZED_NAME)
+        return served
+
+    async def _challenge(self, hello: ClientHello, fetch: FetchChallenge) -> ChallengeSession:
+        # RFC 8737 §3: this protocol alone, and a name.
+        if hello.alpn != (ACME_TLS_1.encode(),) or hello.server_name is None:
+            raise ClientHelloError("an odd TLS-ALPN-01 hello", Alert.NO_APPLICATION_PROTOCOL)
+        pair = await self._bounded(fetch(hello.server_name))
+        if pair is None:
+            raise ClientHelloError(
+                f"no challenge pending for {hello.server_name}", Alert.NO_APPLICATION_PROTOCOL
+            )
+        return ChallengeSession(pair)
+
+    async def _bounded(self, lookup: Awaitable[T]) -> T:
+        if self._lookups >= MAX_LOOKUPS:
+            raise ClientHelloError("too many certificates are being fetched", Alert.INTERNAL_ERROR)
+        self._lookups += 1
+        try:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                return await lookup
+        except TimeoutError as error:
+            raise ClientHelloError("the store did not answer", Alert.INTERNAL_ERROR) from error
+        finally:
+            self._lookups -= 1
+
+
+class ChallengeSession:
+    """The answer to a TLS-ALPN-01 validation (RFC 8737): a certificate that proves control."""
+
+    __slots__ = ("_pair", "site")
+
+    def __init__(self, pair: PemPair) -> None:
+        self._pair = pair
+        self.site: SiteRoutes[Pool] | None = None
+
+    def new_session(self) -> TlsSession:
+        context: ssl.SSLContext = make_context(TlsOptions(alpn=(ACME_TLS_1,)))
+        load_pair_into(context, self._pair)
+        return TlsSession(context)
+
+
+def make_index(config: Config, served: Sequence[ServedSite]) -> CertificateIndex[ServedSite]:
+    """All names of all sites; ``default_site`` is for clients that send none."""
+    index: CertificateIndex[ServedSite] = CertificateIndex()
+    for site, entry in zip(config.sites, served, strict=True):
+        index.set(site.names, entry)
+        if config.default_site in site.names:
+            index.default = entry
+    return index
+
+
+def make_router(served: Sequence[ServedSite]) -> Router[Pool]:
+    """All sites by host name."""
+    return Router([entry.site for entry in served if entry.site is not None])
