@@ -55,6 +55,10 @@ class LineWriter:
         self._thread.start()
 
     def write(self, line: str) -> None:
+        if self._closing.is_set():
+            # The last words of a process that ends; nothing is left that could be held up.
+            write_all(self._fd, f"{line}\n".encode("utf-8", "backslashreplace"))
+            return
         if self._added - self._taken > self._max_pending:
             self._dropped += 1
             return
@@ -151,7 +155,7 @@ class Logs:
         """Takes one access line without level; None when nobody wants them."""
 
     def close(self) -> None:
-        """Write out what is queued. Logging afterwards is lost."""
+        """Write out what is queued; what is logged afterwards is written straight away."""
         for writer in self._writers:
             writer.close()
 

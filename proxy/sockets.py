@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 BACKLOG = 4096
 """The kernel lowers it to net.core.somaxconn."""
 
+_COUNTERPARTS = {"::": "0.0.0.0", "::1": "127.0.0.1"}
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
@@ -43,15 +44,17 @@ class BoundSockets:
 
 def bind(https: Sequence[TcpAddress], http: Sequence[TcpAddress]) -> BoundSockets:
     """Listen on all of them, or on none and raise StartupError."""
-    bound: list[socket.socket] = []
+    bound: list[socket.socket | None] = []
     every = (*https, *http)
     with ExitStack() as undo:
         for address in every:
             listening = _listen(address, every)
-            undo.callback(listening.close)
+            if listening is not None:
+                undo.callback(listening.close)
             bound.append(listening)
         undo.pop_all()
-    return BoundSockets(https=tuple(bound[: len(https)]), http=tuple(bound[len(https) :]))
+    first, second = bound[: len(https)], bound[len(https) :]
+    return BoundSockets(https=_present(first), http=_present(second))
 
 
 def address_of(listening: socket.socket) -> TcpAddress:
@@ -60,13 +63,21 @@ def address_of(listening: socket.socket) -> TcpAddress:
     return TcpAddress(host, port)
 
 
-def _listen(address: TcpAddress, every: Sequence[TcpAddress]) -> socket.socket:
+def _present(sockets: Sequence[socket.socket | None]) -> tuple[socket.socket, ...]:
+    return tuple(listening for listening in sockets if listening is not None)
+
+
+def _listen(address: TcpAddress, every: Sequence[TcpAddress]) -> socket.socket | None:
+    """A socket; None where IPv4 is listened on too and IPv6 does not exist here."""
     try:
         return _bound(address, every)
     except OSError as error:
-        if address.host != "::" or error.errno not in _NO_IPV6:
+        counterpart = _COUNTERPARTS.get(address.host)
+        if counterpart is None or error.errno not in _NO_IPV6:
             raise StartupError(_reason(address, error)) from error
-    fallback = TcpAddress("0.0.0.0", address.port)
+    fallback = TcpAddress(counterpart, address.port)
+    if fallback in every:
+        return None
     logger.warning("This machine has no IPv6: listening on %s instead of %s", fallback, address)
     try:
         return _bound(fallback, every)

@@ -2,9 +2,9 @@
 
 1. The file: ``--config`` or ``VESTIBULE_CONFIG``; else ``vestibule.toml`` in the working
    directory; else ``[tool.vestibule]`` in ``pyproject.toml`` there; else none.
-2. What a command brings along (``vestibule dev``: the internal CA, local addresses).
-3. The environment: ``PORT``, then the variables of keys, then those of options.
-4. Flags.
+2. The environment: the variables of keys.
+3. What a command insists on (``vestibule dev``: the internal CA).
+4. Options: ``PORT``, the variables of options, flags.
 
 Paths in a file are relative to that file's folder, all others to the working directory. The tree
 that comes out is checked once, as a whole, so that all its faults are told together.
@@ -52,17 +52,18 @@ def load(
 ) -> Loaded:
     """Gather and check the configuration, or raise ConfigError with every fault.
 
-    ``folder`` is the working directory; ``amend`` is what a command changes in the file's tree.
+    ``folder`` is the working directory; ``amend`` is what a command changes in the tree before
+    the options are applied.
     """
     flags = flags or Options()
     path, tree = _read_file(file, environ, folder)
-    if amend is not None:
-        amend(tree)
     home = path.parent if path else folder
     _make_absolute(tree, home)
     variables = environment.read(environ, _IGNORED)
     _make_absolute(variables.tree, folder)
     _merge(tree, variables.tree)
+    if amend is not None:
+        amend(tree)
     problems = list(variables.problems)
     options = flags.over(variables.options)
     faults, option_keys = apply(options, tree, folder)

@@ -82,9 +82,7 @@ def put(tree: Tree, key: tuple[str, ...], value: object) -> bool:
 
 def _apply_listen(options: Options, tree: Tree, problems: list[str], keys: dict[str, Key]) -> None:
     host = options.host
-    if host is not None:
-        host = host.removeprefix("[").removesuffix("]")
-        host = {"localhost": "127.0.0.1", "*": "::"}.get(host, host)
+    hosts = _hosts(host) if host is not None else ("::",)
     for option, key in PORT_KEYS.items():
         port = getattr(options, option)
         if port is None and host is None:
@@ -98,10 +96,15 @@ def _apply_listen(options: Options, tree: Tree, problems: list[str], keys: dict[
             continue  # turned off: a host alone does not turn it on again
         if port is None:
             port = str(present[0]).rpartition(":")[2] if present else _DEFAULT_PORTS[key]
-        bound = host if host is not None else "::"
-        address = f"[{bound}]:{port}" if ":" in bound else f"{bound}:{port}"
-        if put(tree, ("listen", key), [address]):
+        addresses = [f"[{bound}]:{port}" if ":" in bound else f"{bound}:{port}" for bound in hosts]
+        if put(tree, ("listen", key), addresses):
             keys[option if getattr(options, option) is not None else "host"] = ("listen", key)
+
+
+def _hosts(host: str) -> tuple[str, ...]:
+    bare = host.removeprefix("[").removesuffix("]")
+    # What the name means to a browser, which may try either first.
+    return {"localhost": ("127.0.0.1", "::1"), "*": ("::",)}.get(bare, (bare,))
 
 
 def _is_port(port: int | str) -> bool:

@@ -121,6 +121,15 @@ def test_lines_are_written_in_order_and_whole(pipe: tuple[int, int]) -> None:
         assert stream.read().split() == [str(i) for i in range(1000)]
 
 
+def test_last_words_are_written(pipe: tuple[int, int]) -> None:
+    read, write = pipe
+    writer = LineWriter(write)
+    writer.write("first")
+    writer.close()
+    writer.write("last")
+    assert os.read(read, 100) == b"first\nlast\n"
+
+
 def test_when_nobody_reads_lines_are_dropped_and_counted(pipe: tuple[int, int]) -> None:
     read, write = pipe
     writer = LineWriter(write, max_pending=100_000)

@@ -77,8 +77,11 @@ def test_without_ipv6_all_addresses_are_those_of_ipv4(
     assert address_of(sockets.https[0]).host == "0.0.0.0"
     assert "This machine has no IPv6: listening on 0.0.0.0:0 instead of [::]:0" in caplog.text
     sockets.close()
+    sockets = bind([TcpAddress("::1", 0), TcpAddress("127.0.0.1", 0)], [])
+    assert [address_of(listening).host for listening in sockets.https] == ["127.0.0.1"]
+    sockets.close()
     with pytest.raises(StartupError, match="not supported"):
-        bind([TcpAddress("::1", 0)], [])
+        bind([TcpAddress("2001:db8::1", 0)], [])
 
 
 def test_a_busy_port_is_named_with_its_holder_and_nothing_stays_bound() -> None:

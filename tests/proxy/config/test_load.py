@@ -138,14 +138,18 @@ def test_the_state_is_beside_the_file_by_default(tmp_path: Path) -> None:
     assert loaded(tmp_path).config.state_dir == tmp_path / "state"
 
 
-def test_what_a_command_amends_is_over_the_file_and_under_the_rest(tmp_path: Path) -> None:
+def test_what_a_command_amends_is_over_file_and_environment_and_under_options(
+    tmp_path: Path,
+) -> None:
     def amend(tree: Tree) -> None:
         tree["workers"] = 1
         tree["http"] = "httptools"
 
     (tmp_path / "vestibule.toml").write_text("workers = 9\n" + SITE)
-    config = load(environ={"VESTIBULE_HTTP": "h11"}, folder=tmp_path, amend=amend).config
-    assert (config.workers, config.http) == (1, "h11")
+    config = load(
+        environ={"VESTIBULE_HTTP": "h11", "VESTIBULE_WORKERS": "2"}, folder=tmp_path, amend=amend
+    ).config
+    assert (config.workers, config.http) == (2, "httptools")
 
 
 def test_all_faults_are_told_at_once_with_their_source(tmp_path: Path) -> None:

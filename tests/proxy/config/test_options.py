@@ -88,7 +88,11 @@ def test_single_keys() -> None:
             None,
             {"https": ["127.0.0.1:443"], "http": ["127.0.0.1:80"]},
         ),
-        (Options(host="localhost", port=1), {"http": []}, {"https": ["127.0.0.1:1"], "http": []}),
+        (
+            Options(host="localhost", port=1),
+            {"http": []},
+            {"https": ["127.0.0.1:1", "[::1]:1"], "http": []},
+        ),
         (
             Options(host="::1"),
             {"https": ["[::]:8443"], "http": ("[::]:8080",)},
