@@ -171,7 +171,7 @@ def load_pair_into(context: ssl.SSLContext, pair: PemPair) -> None:
             )
     except ssl.SSLError as error:
         names = ", ".join(pair.names[:3]) or pair.fingerprint
-        reason = (error.reason or str(error)).replace("_", " ").lower()
+        reason = error.reason.replace("_", " ").lower() if error.reason else str(error)
         raise CertificateFileError(f"OpenSSL refuses the certificate of {names}: {reason}") from (
             error
         )

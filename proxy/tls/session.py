@@ -130,10 +130,9 @@ class TlsSession:
             try:
                 self._incoming.write(ciphertext)
                 plaintext = self._read(size)
-            except ssl.SSLWantReadError:
-                return b""  # a message of TLS itself
             except ssl.SSLError as error:
-                raise self._failure(error) from error
+                self._interrupted(error)
+                return b""
             if not plaintext:
                 self._end(peer_closed=True)
             return plaintext
@@ -239,9 +238,14 @@ class TlsSession:
                     plaintext.append(piece)
                 else:
                     self._end(peer_closed=True)
-        except ssl.SSLWantReadError:
-            return
         except ssl.SSLError as error:
+            self._interrupted(error)
+
+    def _interrupted(self, error: ssl.SSLError) -> None:
+        """No plaintext came of it: a message of TLS itself, close_notify after ours, or failure."""
+        if isinstance(error, ssl.SSLZeroReturnError):
+            self._end(peer_closed=True)
+        elif not isinstance(error, ssl.SSLWantReadError):
             raise self._failure(error) from error
 
     def _end(self, *, peer_closed: bool) -> None:
@@ -251,7 +255,8 @@ class TlsSession:
 
     def _failure(self, error: ssl.SSLError) -> TlsError:
         self._end(peer_closed=self.peer_closed)
-        reason = str(error.reason or error).replace("_", " ").lower()
+        # Python knows no symbol for some of the newer alerts.
+        reason = error.reason.replace("_", " ").lower() if error.reason else str(error)
         if isinstance(error, ssl.SSLCertVerificationError):
             reason = f"{reason}: {error.verify_message}"
         during = "session" if self.established else "handshake"

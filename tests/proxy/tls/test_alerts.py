@@ -16,15 +16,15 @@ def test_record_layout() -> None:
 @pytest.mark.parametrize(
     ("alert", "reason"),
     [
-        (Alert.UNEXPECTED_MESSAGE, "UNEXPECTED_MESSAGE"),
-        (Alert.RECORD_OVERFLOW, "RECORD_OVERFLOW"),
-        (Alert.HANDSHAKE_FAILURE, "HANDSHAKE_FAILURE"),
-        (Alert.ILLEGAL_PARAMETER, "ILLEGAL_PARAMETER"),
-        (Alert.DECODE_ERROR, "DECODE_ERROR"),
-        (Alert.PROTOCOL_VERSION, "PROTOCOL_VERSION"),
-        (Alert.INTERNAL_ERROR, "INTERNAL_ERROR"),
-        (Alert.UNRECOGNIZED_NAME, "UNRECOGNIZED_NAME"),
-        (Alert.NO_APPLICATION_PROTOCOL, "NO_APPLICATION_PROTOCOL"),
+        (Alert.UNEXPECTED_MESSAGE, "unexpected message"),
+        (Alert.RECORD_OVERFLOW, "record overflow"),
+        (Alert.HANDSHAKE_FAILURE, "handshake failure"),
+        (Alert.ILLEGAL_PARAMETER, "illegal parameter"),
+        (Alert.DECODE_ERROR, "decode error"),
+        (Alert.PROTOCOL_VERSION, "protocol version"),
+        (Alert.INTERNAL_ERROR, "internal error"),
+        (Alert.UNRECOGNIZED_NAME, "unrecognized name"),
+        (Alert.NO_APPLICATION_PROTOCOL, "no application protocol"),
     ],
 )
 def test_openssl_reads_the_alert_by_its_name(alert: Alert, reason: str) -> None:
@@ -38,4 +38,5 @@ def test_openssl_reads_the_alert_by_its_name(alert: Alert, reason: str) -> None:
 
     with pytest.raises(ssl.SSLError) as caught:
         client.do_handshake()
-    assert caught.value.reason.endswith(f"ALERT_{reason}")
+    # Python has no symbol for the newer ones, but always the text.
+    assert reason in str(caught.value)

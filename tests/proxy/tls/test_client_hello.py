@@ -19,7 +19,6 @@ from proxy.tls.client_hello import (
     ClientHello,
     ClientHelloReader,
     PlainHttp,
-    parse_client_hello,
     select_alpn,
 )
 from tests.proxy.tls.hellos import (
@@ -303,14 +302,13 @@ class TestBody:
 
     def test_every_cut_of_the_body(self) -> None:
         content = real_hello("api.example.com", ["h2"])[9:]
-        whole = []
-        for length in range(len(content)):
-            try:
-                whole.append(parse_client_hello(content[:length]))
-            except ClientHelloError as error:
-                assert error.alert == Alert.DECODE_ERROR
+        results = [read(record(message(content[:length]))) for length in range(len(content))]
         # The one that ends before the extensions is a hello of TLS 1.2.
+        whole = [result for result in results if isinstance(result, ClientHello)]
         assert [found.versions for found in whole] == [(TLS_1_2,)]
+        alerts = {result[1] for result in results if isinstance(result, tuple)}
+        assert alerts == {Alert.DECODE_ERROR}
+        assert len(whole) + sum(isinstance(r, tuple) for r in results) == len(content)
 
 
 class TestServerName:
