@@ -1,0 +1,96 @@
+"""What to do next about one certificate, and when (pure).
+
+Everything that decides is an argument: what is asked for, what is stored, what is remembered, the
+date. The manager only waits until the plan's date and does what it says; ``certs explain`` prints
+the same plan.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from acme_client.renewal import alert_time, renewal_time, spread_of
+from acme_client.request import CertificateRequest
+from acme_client.state import CertificateState
+from acme_client.store.interface import StoredCertificate
+
+
+class Action(enum.Enum):
+    """What may be due."""
+
+    ISSUE = "issue"
+    """Order a certificate that replaces none, or one that is for something else."""
+    RENEW = "renew"
+    """Order a successor."""
+    ASK = "ask"
+    """Ask the issuer for its renewal window."""
+    ALERT = "alert"
+    """Tell somebody that a certificate nears its end and could not be renewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next thing to do, the date, and the reason in words."""
+
+    action: Action
+    at: datetime
+    reason: str
+
+
+def next_plan(
+    request: CertificateRequest,
+    key_type: str,
+    stored: StoredCertificate | None,
+    state: CertificateState,
+    *,
+    directories: Collection[str],
+    compromised: Collection[str],
+    now: datetime,
+) -> Plan:
+    """The earliest thing that is due.
+
+    ``directories`` are the issuers that this request may use, ``compromised`` the fingerprints of
+    keys that must not be used again.
+    """
+    reason = reason_to_issue(request, key_type, stored, directories, compromised)
+    if stored is None or reason is not None:
+        at = max(now, state.retry_at) if state.retry_at else now
+        return Plan(Action.ISSUE, at, reason or "there is no certificate yet")
+    state = state.about(stored.fingerprint)
+    renewal = renewal_time(
+        stored.not_before, stored.not_after, state.window, spread_of(stored.fingerprint)
+    )
+    plans = [Plan(Action.RENEW, renewal.at, renewal.rule)]
+    if state.retry_at is not None and state.retry_at > renewal.at:
+        plans = [Plan(Action.RENEW, state.retry_at, f"retry; due since {renewal.rule}")]
+    if not state.alerted:
+        at = alert_time(stored.not_before, stored.not_after)
+        plans.append(Plan(Action.ALERT, at, "1/4 of the lifetime left"))
+    plans.append(Plan(Action.ASK, state.ask_at or now, "ask the CA for its renewal window"))
+    return min(plans, key=lambda plan: max(plan.at, now))
+
+
+def reason_to_issue(
+    request: CertificateRequest,
+    key_type: str,
+    stored: StoredCertificate | None,
+    directories: Collection[str],
+    compromised: Collection[str],
+) -> str | None:
+    """Why the stored certificate is not the one that is asked for, or None when it is."""
+    if stored is None:
+        return "there is no certificate yet"
+    if frozenset(stored.names) != frozenset(request.names):
+        return "the names changed"
+    if stored.key_type != key_type:
+        return f"the key type changed from {stored.key_type} to {key_type}"
+    if stored.directory not in directories:
+        return "the certificate is from a CA that is no longer configured"
+    if request.profile is not None and request.profile != stored.profile:
+        return f"the profile changed to {request.profile}"
+    if stored.key_fingerprint in compromised:
+        return "its key is compromised"
+    return None

@@ -1,0 +1,85 @@
+"""When a certificate is renewed (pure; the clock is passed in).
+
+The rule, from the certificate's own lifetime, so that 160 hours, 45 and 90 days behave alike:
+
+1. Without word from the CA: when 1/3 of the lifetime is left; 1/2 when it is under ten days.
+2. With ARI (RFC 9773) at a point of the suggested window, which may be earlier at will (a mass
+   revocation), but never later than when 1/6 of the lifetime is left.
+
+Both are spread: each certificate has a chance in [0, 1) drawn from its fingerprint, the same
+after a restart, which picks its point in the window (RFC 9773 §4.2) or advances rule 1 by up to
+1/20 of the lifetime. So a thousand certificates of one day do not come back on one day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from acme_client.backoff import SHORT_LIVED
+
+SHARE_LEFT = 1 / 3
+SHARE_LEFT_SHORT_LIVED = 1 / 2
+SHARE_LEFT_AT_LEAST = 1 / 6
+SHARE_LEFT_ALERT = 1 / 4
+SPREAD = 1 / 20
+
+ASK_AGAIN = timedelta(hours=6)
+"""How often the CA is asked for its window when it does not say (RFC 9773 §4.3)."""
+ASK_AGAIN_SOONEST = timedelta(minutes=1)
+ASK_AGAIN_LATEST = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalWindow:
+    """What the CA suggests (RFC 9773 §4.2)."""
+
+    start: datetime
+    end: datetime
+    explanation_url: str | None = None
+
+    @property
+    def plausible(self) -> bool:
+        """RFC 9773 §4.2: a window whose end is not after its start counts as no answer."""
+        return self.start < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalTime:
+    """When, and by which rule."""
+
+    at: datetime
+    rule: str
+
+
+def spread_of(fingerprint: str) -> float:
+    """A chance in [0, 1) that belongs to a certificate for good."""
+    return int(fingerprint[:13], 16) / 16**13
+
+
+def renewal_time(
+    not_before: datetime, not_after: datetime, window: RenewalWindow | None, chance: float
+) -> RenewalTime:
+    """When to renew a certificate of these dates."""
+    lifetime = not_after - not_before
+    if window is not None and window.plausible:
+        suggested = window.start + (window.end - window.start) * chance
+        latest = not_after - lifetime * SHARE_LEFT_AT_LEAST
+        if suggested <= latest:
+            return RenewalTime(suggested, "the CA's suggested window (ARI)")
+        return RenewalTime(latest, "1/6 of the lifetime left (the CA's window is later)")
+    short = lifetime < SHORT_LIVED
+    share = SHARE_LEFT_SHORT_LIVED if short else SHARE_LEFT
+    at = not_after - lifetime * (share + SPREAD * chance)
+    return RenewalTime(at, f"{'1/2' if short else '1/3'} of the lifetime left")
+
+
+def alert_time(not_before: datetime, not_after: datetime) -> datetime:
+    """From when on a certificate that was not renewed is a reason to wake somebody."""
+    return not_after - (not_after - not_before) * SHARE_LEFT_ALERT
+
+
+def ask_time(now: datetime, retry_after: timedelta | None) -> datetime:
+    """When to ask for the window again, at the CA's wish within bounds."""
+    wait = ASK_AGAIN if retry_after is None else retry_after
+    return now + max(ASK_AGAIN_SOONEST, min(wait, ASK_AGAIN_LATEST))
