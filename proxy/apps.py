@@ -3,9 +3,6 @@
 Uvicorn makes its socket with mode 0666, so what protects it is the folder around it, made for
 this run and closed to others. Only we can connect, hence ``--forwarded-allow-ips '*'`` is right
 there, and needed: on a unix socket Uvicorn knows no peer address that it could compare.
-
-The parent rewrites the configuration before it forks: an app becomes an upstream with a unix
-socket, and the data plane has nothing to know about apps.
 """
 
 from __future__ import annotations
@@ -49,18 +46,13 @@ def _usable(base: str | None) -> bool:
     return base is not None and os.access(base, os.W_OK | os.X_OK)
 
 
-def with_sockets(config: Config, folder: Path) -> Config:
-    """The configuration with each app's socket as its site's upstream."""
-    sites = tuple(
-        site.model_copy(update={"upstreams": (socket_of(folder, number),)}) if site.app else site
-        for number, site in enumerate(config.sites)
-    )
-    return config.model_copy(update={"sites": sites})
-
-
-def socket_of(folder: Path, number: int) -> UnixAddress:
-    """The socket of the site with this number."""
-    return UnixAddress(str(folder / f"app-{number}.sock"))
+def app_sockets(config: Config, folder: Path) -> dict[int, UnixAddress]:
+    """Where each app listens, by its site's position."""
+    return {
+        position: UnixAddress(str(folder / f"app-{position}.sock"))
+        for position, site in enumerate(config.sites)
+        if site.app is not None
+    }
 
 
 def uvicorn_command(site: Site, address: UnixAddress, *, level: str, reload: bool) -> list[str]:

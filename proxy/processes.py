@@ -48,6 +48,12 @@ def fork(run: Callable[[], int]) -> int:
     return pid
 
 
+def run_apart(run: Callable[[], int]) -> int:
+    """Run something in a child and wait for it, so that nothing of it stays in this process."""
+    _, status = os.waitpid(fork(run), 0)
+    return os.waitstatus_to_exitcode(status)
+
+
 def _become_child(run: Callable[[], int], parent: int) -> NoReturn:
     # os._exit: what the parent's code has on its stack (finally, atexit) is not the child's.
     code = EXIT_CRASHED

@@ -56,7 +56,8 @@ def load(
     the options are applied.
     """
     flags = flags or Options()
-    path, tree = _read_file(file, environ, folder)
+    path = find_file(file, environ, folder)
+    tree = _read_file(path)
     home = path.parent if path else folder
     _make_absolute(tree, home)
     variables = environment.read(environ, _IGNORED)
@@ -73,7 +74,7 @@ def load(
     problems += [_name_option(fault, names) for fault in faults]
     if variables.app_workers is not None:
         _default_app_workers(tree, variables.app_workers, origins)
-    tree.setdefault("storage", f"file:{home / 'state'}")
+    tree.setdefault("storage", _default_storage(home))
     if faults and "sites" not in tree:
         # The option's fault already says what is missing.
         raise ConfigError(problems, source=str(path) if path else None)
@@ -87,22 +88,37 @@ def load(
     raise ConfigError(problems, source=str(path) if path else None)
 
 
-def _read_file(
-    file: Path | None, environ: Mapping[str, str], folder: Path
-) -> tuple[Path | None, Tree]:
+def find_file(file: Path | None, environ: Mapping[str, str], folder: Path) -> Path | None:
+    """The file of the configuration, if there is one."""
     if file is None and (named := environ.get(CONFIG_VARIABLE, "").strip()):
         file = Path(named)
     if file is not None:
-        path = (folder / file).absolute()
-        table = _read_toml(path)
-        return path, _tool_table(table) if path.name == "pyproject.toml" else table
+        return (folder / file).absolute()
     path = folder / FILE_NAME
     if path.is_file():
-        return path, _read_toml(path)
+        return path
     path = folder / "pyproject.toml"
-    if path.is_file() and (table := _tool_table(_read_toml(path))):
-        return path, table
-    return None, {}
+    return path if path.is_file() and _tool_table(_read_toml(path)) else None
+
+
+def find_storage(environ: Mapping[str, str], folder: Path) -> str:
+    """The store where there is no file: what the environment says, or the default."""
+    variables = environment.read(environ, _IGNORED)
+    _make_absolute(variables.tree, folder)
+    storage = variables.tree.get("storage", _default_storage(folder))
+    assert isinstance(storage, str)  # variables are text
+    return storage
+
+
+def _default_storage(home: Path) -> str:
+    return f"file:{home / 'state'}"
+
+
+def _read_file(path: Path | None) -> Tree:
+    if path is None:
+        return {}
+    table = _read_toml(path)
+    return _tool_table(table) if path.name == "pyproject.toml" else table
 
 
 def _read_toml(path: Path) -> Tree:

@@ -11,12 +11,11 @@ import pytest
 
 from proxy.apps import (
     app_environ,
+    app_sockets,
     find_app,
     make_socket_folder,
     remove_stale_socket,
-    socket_of,
     uvicorn_command,
-    with_sockets,
 )
 from proxy.config.addresses import UnixAddress
 from proxy.config.model import Config, Site
@@ -46,7 +45,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.Monkey
         make_socket_folder({}, None)
 
 
-def test_an_app_becomes_an_upstream() -> None:
+def test_each_app_has_a_socket() -> None:
     config = Config.model_validate(
         {
             "sites": [
@@ -55,10 +54,7 @@ def test_an_app_becomes_an_upstream() -> None:
             ]
         }
     )
-    rewritten = with_sockets(config, Path("/run/x"))
-    assert rewritten.sites[0] == config.sites[0]
-    assert rewritten.sites[1].upstreams == (UnixAddress("/run/x/app-1.sock"),)
-    assert socket_of(Path("/run/x"), 1) == rewritten.sites[1].upstreams[0]
+    assert app_sockets(config, Path("/run/x")) == {1: UnixAddress("/run/x/app-1.sock")}
 
 
 def test_how_uvicorn_is_started() -> None:
@@ -82,7 +78,7 @@ def test_an_app_does_not_see_our_configuration() -> None:
 
 
 def test_a_socket_left_behind_is_removed(tmp_path: Path) -> None:
-    address = socket_of(tmp_path, 0)
+    address = UnixAddress(str(tmp_path / "app.sock"))
     remove_stale_socket(address)
     Path(address.path).touch()
     remove_stale_socket(address)

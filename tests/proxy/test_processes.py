@@ -18,7 +18,7 @@ PRELUDE = """
 import os, signal, sys
 from proxy import logs
 from proxy.errors import ConfigError
-from proxy.processes import become, execute, find_user, fork
+from proxy.processes import become, execute, find_user, fork, run_apart
 logs.configure("info")
 def outcome(run):
     return os.waitstatus_to_exitcode(os.waitpid(fork(run), 0)[1])
@@ -33,6 +33,10 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_child_exits_with_what_it_returns() -> None:
     assert run("print(outcome(lambda: 7))").stdout == "7\n"
+
+
+def test_running_apart() -> None:
+    assert run("print(run_apart(lambda: 7))").stdout == "7\n"
 
 
 def test_what_the_parent_has_not_yet_written_is_not_written_twice() -> None:

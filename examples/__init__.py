@@ -1,0 +1,1 @@
+"""Apps to try Vestibule with: ``vestibule dev examples/main.py``."""

@@ -1,0 +1,237 @@
+"""The command line. Each command's work is in ``proxy.commands``, imported when it is called, so
+that ``--help`` has little to load.
+
+Exit codes: 0 done; 1 crashed, or forced to end; 2 wrong configuration or usage; 3 the machine
+refuses (a port, a file, a permission).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proxy import __version__
+
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(
+    help="The HTTPS front door of a Python API: TLS, certificates, forwarding.",
+    epilog="Exit codes: 0 done, 1 crashed or forced, 2 wrong configuration or usage, "
+    "3 the machine refuses (a port, a file, a permission).",
+    context_settings=HELP_OPTIONS,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+certs = typer.Typer(help="Certificates.", context_settings=HELP_OPTIONS, no_args_is_help=True)
+app.add_typer(certs, name="certs")
+
+AppArgument = Annotated[
+    str | None, typer.Argument(metavar="APP", help="The app to run: module:attribute.")
+]
+ToOption = Annotated[
+    list[str] | None,
+    typer.Option("--to", help="A backend instead of an app: host:port or unix:/path. Repeatable."),
+]
+NameOption = Annotated[
+    list[str] | None, typer.Option("--name", help="A domain to serve. Repeatable.")
+]
+HostOption = Annotated[
+    str | None, typer.Option("--host", help="The address to listen on, for HTTPS and HTTP.")
+]
+PortOption = Annotated[int | None, typer.Option("--port", help="The port for HTTPS.")]
+HttpPortOption = Annotated[
+    int | None, typer.Option("--http-port", help="The port for challenges and redirects.")
+]
+LogLevelOption = Annotated[
+    str | None,
+    typer.Option("--log-level", help="critical, error, warning, info or debug."),
+]
+AccessLogOption = Annotated[
+    bool | None, typer.Option("--access-log/--no-access-log", help="A line for every request.")
+]
+VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="As --log-level debug.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="The configuration. Default: vestibule.toml, or \\[tool.vestibule] in pyproject.toml.",
+    ),
+]
+EnvFileOption = Annotated[
+    Path | None, typer.Option("--env-file", help="Variables to read, also for the app.")
+]
+
+
+def main() -> None:
+    """The entry point of the ``vestibule`` command."""
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vestibule {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def run(
+    app: AppArgument = None,
+    name: NameOption = None,
+    to: ToOption = None,
+    email: Annotated[str | None, typer.Option("--email", help="Your address, for the CA.")] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option("--workers", metavar="N", help="Processes that serve: a number, or auto."),
+    ] = None,
+    app_workers: Annotated[
+        int | None, typer.Option("--app-workers", metavar="N", help="Processes of the app.")
+    ] = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    http_port: HttpPortOption = None,
+    log_level: LogLevelOption = None,
+    verbose: VerboseOption = False,
+    access_log: AccessLogOption = None,
+    config: ConfigOption = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Serve, as in production: the sites of the configuration, or APP under --name."""
+    with _told():
+        from proxy.commands.serve import serve
+        from proxy.config.load import load
+        from proxy.config.options import Options
+
+        environ = _environ(env_file)
+        flags = Options(
+            app=app,
+            name=tuple(name or ()),
+            to=tuple(to or ()),
+            email=email,
+            workers=workers,
+            app_workers=app_workers,
+            host=host,
+            port=port,
+            http_port=http_port,
+            log_level="debug" if verbose and log_level is None else log_level,
+            access_log=access_log,
+        )
+        loaded = load(environ=environ, folder=Path.cwd(), file=config, flags=flags)
+        raise typer.Exit(serve(loaded.config, environ))
+
+
+@app.command()
+def dev(
+    app: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="APP",
+            help="module:attribute or a file. Default: `app` in main.py and the like.",
+        ),
+    ] = None,
+    to: ToOption = None,
+    name: NameOption = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    http_port: HttpPortOption = None,
+    reload: Annotated[
+        bool, typer.Option("--reload/--no-reload", help="Restart the app when its files change.")
+    ] = True,
+    log_level: LogLevelOption = None,
+    verbose: VerboseOption = False,
+    access_log: AccessLogOption = None,
+    config: ConfigOption = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Serve https://localhost:8443 on certificates of a local CA, and reload the app."""
+    with _told():
+        from proxy.commands.dev import load_dev
+        from proxy.commands.serve import serve
+        from proxy.config.options import Options
+
+        environ = _environ(env_file)
+        flags = Options(
+            app=app,
+            name=tuple(name or ()),
+            to=tuple(to or ()),
+            host=host,
+            port=port,
+            http_port=http_port,
+            log_level="debug" if verbose and log_level is None else log_level,
+            access_log=access_log,
+        )
+        loaded = load_dev(environ=environ, folder=Path.cwd(), file=config, flags=flags)
+        raise typer.Exit(serve(loaded.config, environ, reload=reload))
+
+
+@app.command()
+def check(config: ConfigOption = None, env_file: EnvFileOption = None) -> None:
+    """Check the configuration, and show what would be served."""
+    with _told():
+        from proxy.commands.check import check as report
+        from proxy.config.load import load
+
+        loaded = load(environ=_environ(env_file), folder=Path.cwd(), file=config)
+        for line in report(loaded, datetime.now(UTC)):
+            typer.echo(line)
+
+
+@certs.command("list")
+def certs_list(config: ConfigOption = None, env_file: EnvFileOption = None) -> None:
+    """List the certificates: names, state, end, origin."""
+    with _told():
+        from proxy.commands.certs import list_certificates
+        from proxy.config.load import find_file, find_storage, load
+
+        environ, folder = _environ(env_file), Path.cwd()
+        found = find_file(config, environ, folder)
+        loaded = load(environ=environ, folder=folder, file=config) if found else None
+        storage = loaded.config.storage if loaded else find_storage(environ, folder)
+        for line in list_certificates(
+            storage, loaded.config if loaded else None, datetime.now(UTC)
+        ):
+            typer.echo(line)
+
+
+def _environ(env_file: Path | None) -> Mapping[str, str]:
+    """The environment; what is set in it wins over the file, as in Uvicorn."""
+    from proxy.config.environment import read_env_file
+    from proxy.config.load import ENV_FILE_VARIABLE
+
+    if env_file is None and (named := os.environ.get(ENV_FILE_VARIABLE)):
+        env_file = Path(named)
+    return {**(read_env_file(env_file) if env_file else {}), **os.environ}
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors become lines and exit codes; a traceback is only for what nobody expected."""
+    from proxy.errors import ConfigError, StartupError
+
+    try:
+        yield
+    except ConfigError as error:
+        where = f" {error.source}" if error.source else ""
+        typer.echo(f"ERROR:    The configuration{where} is wrong", err=True)
+        for problem in error.problems:
+            typer.echo(f"• {problem}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except StartupError as error:
+        typer.echo(f"ERROR:    {error}", err=True)
+        raise typer.Exit(error.exit_code) from None

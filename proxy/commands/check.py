@@ -1,0 +1,85 @@
+"""``vestibule check``: is the configuration right, and what would be served?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from proxy.certificates import certificate_requests
+from proxy.config.addresses import TcpAddress, UnixAddress, UpstreamAddress
+from proxy.config.load import Loaded
+from proxy.config.model import Config, Site
+from proxy.errors import CertificateFileError, StartupError
+from proxy.processes import find_user
+from proxy.tls.pem_files import load_pair
+from proxy.tls.pem_pair import date_fault
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def check(loaded: Loaded, now: datetime) -> Iterator[str]:
+    """Check what can be checked without binding a port or asking anybody; yields the report.
+
+    Raises what ``run`` would: ConfigError, StartupError.
+    """
+    config = loaded.config
+    certificate_requests(config)
+    if config.user is not None:
+        find_user(config.user)
+    yield f"{loaded.file or 'The configuration'} is right."
+    yield f"HTTPS on {', '.join(map(str, config.listen.https))}"
+    http = ", ".join(map(str, config.listen.http))
+    yield f"HTTP  on {http} (challenges, redirects)" if http else "HTTP  is off"
+    for site in config.sites:
+        yield ""
+        yield ", ".join(site.names)
+        for line in (*_backends(site), *_certificate(config, site, now), *_hints(site)):
+            yield f"  {line}"
+
+
+def _backends(site: Site) -> Iterator[str]:
+    if site.app is not None:
+        yield f"/ -> app {site.app} in {site.app_dir}"
+    elif site.upstreams:
+        yield f"/ -> {', '.join(map(str, site.upstreams))}"
+    for route in site.routes:
+        to = ", ".join(map(str, route.upstreams)) or "the site's"
+        yield f"{route.path} -> {to}{' (prefix stripped)' if route.strip_prefix else ''}"
+
+
+def _certificate(config: Config, site: Site, now: datetime) -> Iterator[str]:
+    if site.certificate is None:
+        yield f"certificate from {config.acme.directory}"
+        return
+    try:
+        pair = load_pair(site.certificate.chain, site.certificate.key)
+    except CertificateFileError as error:
+        raise StartupError(f"{site.names[0]}: {error}") from error
+    yield f"certificate {site.certificate.chain}, until {pair.not_after:%Y-%m-%d %H:%M} UTC"
+    if fault := date_fault(pair, now):
+        yield f"warning: {fault}"
+    for warning in pair.warnings:
+        yield f"warning: {warning}"
+    for name in site.names:
+        if not (name in pair.names or pair.covers(name)):
+            yield f"warning: the certificate does not cover {name}"
+
+
+def _hints(site: Site) -> Iterator[str]:
+    """What an app must be told to believe us about its client (Uvicorn's --help has both)."""
+    every = {*site.upstreams, *(address for route in site.routes for address in route.upstreams)}
+    for address in sorted(every, key=str):
+        if hint := _hint(address):
+            yield hint
+
+
+def _hint(address: UpstreamAddress) -> str | None:
+    match address:
+        case UnixAddress(path):
+            return f"hint: start its app with uvicorn --uds {path} --forwarded-allow-ips '*'"
+        case TcpAddress(host) if host not in LOOPBACK:
+            return (
+                f"hint: {address} believes this proxy with "
+                "uvicorn --forwarded-allow-ips <address of this machine>"
+            )
+    return None

@@ -1,0 +1,196 @@
+"""Serving: the process tree, put together from a checked configuration.
+
+The order matters. Sockets are bound while we may still be root; root is given up before anything
+is read that an attacker could have written; contexts are made before the fork, so that workers
+share their ticket keys; and own certificate files are tried apart, so that their keys never are
+in the parent's memory.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from proxy import logs
+from proxy.apps import (
+    app_environ,
+    app_sockets,
+    make_socket_folder,
+    remove_stale_socket,
+    uvicorn_command,
+)
+from proxy.certificates import certificate_requests, root_file, run_manager
+from proxy.channel import ChannelEnd
+from proxy.config.addresses import UnixAddress
+from proxy.config.model import Config, Site
+from proxy.errors import CertificateFileError, StartupError
+from proxy.processes import (
+    User,
+    become,
+    cpu_count,
+    execute,
+    find_user,
+    raise_file_limit,
+    run_apart,
+)
+from proxy.server import run_worker
+from proxy.sites import make_site_contexts
+from proxy.sockets import BoundSockets, address_of, bind
+from proxy.supervisor import BackendRole, FrontRole, Supervisor
+from proxy.tls.contexts import SiteContext
+from proxy.tls.pem_files import load_pair
+
+logger = logging.getLogger(__name__)
+
+STATE_MODE = 0o700
+
+
+def serve(config: Config, environ: Mapping[str, str], *, reload: bool = False) -> int:
+    """Serve until a signal; returns the exit code."""
+    logs.configure(config.log.level)
+    issued = certificate_requests(config)
+    user = find_user(config.user) if config.user is not None else None
+    raise_file_limit()
+    sockets = bind(config.listen.https, config.listen.http)
+    folder: Path | None = None
+    try:
+        if issued:
+            prepare_state(config.state_dir, user)
+        if any(site.app for site in config.sites):
+            folder = make_socket_folder(environ, user)
+        if user is not None:
+            become(user)
+        if code := run_apart(partial(try_own_files, config)):
+            return code
+        plan = Plan(
+            config=config,
+            sockets=sockets,
+            contexts=make_site_contexts(config),
+            app_sockets=app_sockets(config, folder) if folder else {},
+            environ=environ,
+            reload=reload,
+        )
+        logger.info("Started Vestibule [%d]", os.getpid())
+        supervisor = Supervisor(
+            plan.roles(with_manager=bool(issued)),
+            shutdown_timeout=config.limits.shutdown_timeout,
+            on_ready=plan.announce,
+            on_stop=sockets.close,
+        )
+        # What exists now is never freed: workers then share its memory with us (gc.freeze).
+        gc.collect()
+        gc.freeze()
+        return supervisor.run()
+    finally:
+        sockets.close()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What all children are made of."""
+
+    config: Config
+    sockets: BoundSockets
+    contexts: list[SiteContext]
+    app_sockets: Mapping[int, UnixAddress]
+    environ: Mapping[str, str]
+    reload: bool
+
+    def roles(self, *, with_manager: bool) -> list[FrontRole | BackendRole]:
+        """Apps first, because they take the longest to start."""
+        roles: list[FrontRole | BackendRole] = [
+            BackendRole(
+                name=f"app {self.config.sites[position].app}",
+                run=partial(self._app, self.config.sites[position], address),
+            )
+            for position, address in self.app_sockets.items()
+        ]
+        workers = self.config.workers
+        count = cpu_count() if isinstance(workers, str) else workers
+        roles += [
+            FrontRole(name=f"worker {number}", run=self._worker) for number in range(1, count + 1)
+        ]
+        if with_manager:
+            roles.append(FrontRole(name="certificate manager", run=self._manager))
+        return roles
+
+    def announce(self) -> None:
+        logger.info("Vestibule running on %s (Press CTRL+C to quit)", self.url)
+        if self.config.acme.is_internal:
+            trust = root_file(self.config)
+            logger.info("Certificates are of a local CA: %s", trust)
+            logger.info("Try: curl --cacert %s %s/", trust, self.url)
+
+    @property
+    def url(self) -> str:
+        """Where a person would look first."""
+        names = [name for site in self.config.sites for name in site.names]
+        name = self.config.default_site or next(
+            (name for name in names if not name.startswith("*.")), names[0]
+        )
+        port = address_of(self.sockets.https[0]).port
+        host = f"[{name}]" if ":" in name else name
+        return f"https://{host}" if port == 443 else f"https://{host}:{port}"
+
+    def _app(self, site: Site, address: UnixAddress) -> int:
+        self.sockets.close()
+        remove_stale_socket(address)
+        level = self.config.log.level
+        command = uvicorn_command(site, address, level=level, reload=self.reload)
+        return execute(command, site.app_dir or Path.cwd(), app_environ(self.environ))
+
+    def _worker(self, channel: ChannelEnd) -> int:
+        log = logs.configure(self.config.log.level, access=self.config.log.access, threaded=True)
+        try:
+            run_worker(
+                config=self.config,
+                sockets=self.sockets,
+                contexts=self.contexts,
+                app_sockets=self.app_sockets,
+                channel=channel,
+                write_access_line=log.access,
+            )
+        finally:
+            log.close()
+        return 0
+
+    def _manager(self, channel: ChannelEnd) -> int:
+        # It opens no port: whoever may break into it finds nobody connecting.
+        self.sockets.close()
+        log = logs.configure(self.config.log.level, threaded=True)
+        try:
+            run_manager(config=self.config, channel=channel)
+        finally:
+            log.close()
+        return 0
+
+
+def try_own_files(config: Config) -> int:
+    """Refuse to start with certificate files that cannot be used."""
+    for site in config.sites:
+        if site.certificate is not None:
+            try:
+                load_pair(site.certificate.chain, site.certificate.key)
+            except CertificateFileError as error:
+                raise StartupError(f"{site.names[0]}: {error}") from error
+    return 0
+
+
+def prepare_state(folder: Path, user: User | None) -> None:
+    """Make the folder of the store while we still may, for whom we shall become."""
+    try:
+        folder.mkdir(mode=STATE_MODE, parents=True, exist_ok=True)
+        if user is not None and os.geteuid() == 0 and folder.stat().st_uid == 0:
+            os.chown(folder, user.uid, user.gid)
+    except OSError as error:
+        raise StartupError(f"storage: {folder} cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise StartupError(f"storage: {folder} is not writable for this user")
