@@ -13,9 +13,9 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, Forwarding
 from proxy.limits import SECONDS
-from proxy.routing import Router
+from proxy.routing import Router, SiteRoutes
 from proxy.upstream.pool import Pool
 
 logger = logging.getLogger(__name__)
@@ -46,9 +46,20 @@ class ForwardToSites:
         self._router = router
 
     def __call__(self, exchange: Exchange) -> None:
+        plan = exchange.head.plan
+        own = exchange.client.info.site
+        if (
+            isinstance(plan, Forwarding)
+            and plan.maker is self
+            and (own is plan.site or own is None)
+        ):
+            exchange.forward(plan)
+        else:
+            self._decide(exchange, own)
+
+    def _decide(self, exchange: Exchange, own: SiteRoutes[Pool] | None) -> None:
         head = exchange.head
         site = self._router.site(head.fields.host_name)
-        own = exchange.client.info.site
         if site is None or (own is not None and own is not site):
             exchange.refuse(421)
             return
@@ -60,7 +71,8 @@ class ForwardToSites:
         if route is None:
             exchange.refuse(404)
         else:
-            exchange.forward(route)
+            plan = head.plan = Forwarding(self, head, site, route)
+            exchange.forward(plan)
 
 
 class RedirectToHttps:

@@ -27,7 +27,7 @@ What an exchange guarantees:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from proxy.clock import NEVER, CoarseClock
@@ -35,7 +35,6 @@ from proxy.errors import BadRequest, ProtocolError, UpstreamError, UpstreamTimeo
 from proxy.http.error_pages import error_page, reason_phrase
 from proxy.http.head import CHUNKED, HTTP_1_1, RequestHead, ResponseHead
 from proxy.http.headers import (
-    END,
     UPGRADE_WEBSOCKET,
     request_forwardable,
     request_framing,
@@ -59,7 +58,8 @@ class ClientInfo:
         port: its port.
         scheme: ``https`` or ``http``.
         site: the site whose certificate was shown; None when that covers no site in particular.
-        forwarded: the forwarded headers that are the same for all its requests, as lines.
+        forwarded: the forwarded headers that are the same for all its requests, as lines, and the
+            empty line behind them: the end of every head that goes on.
     """
 
     __slots__ = ("address", "forwarded", "port", "scheme", "site")
@@ -87,6 +87,10 @@ class Downstream(Protocol):
 
     def send_informational(self, head: ResponseHead) -> None:
         """A 1xx other than 101 (RFC 9110 §15.2)."""
+        ...
+
+    def send_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None:
+        """A whole response that came at once: head, body and end; the exchange is over."""
         ...
 
     def send_head(self, head: ResponseHead, length: int | None) -> None:
@@ -161,6 +165,46 @@ class Services:
         self.access_log = access_log
 
 
+class Forwarding:
+    """How a head goes on: which site and route it belongs to, and what the backend is sent.
+
+    It depends on the head and the configuration alone, so it is made once for a head and kept with
+    it (``RequestHead.plan``); what a connection adds is appended per request.
+
+    Attributes:
+        maker: the application that made it; a plan is good for that one only.
+        head: all of the upstream's head but the connection's part and the empty line.
+        tunnel: a WebSocket upgrade is asked for.
+        too_large: the body's declared length is over the route's limit.
+    """
+
+    __slots__ = ("head", "maker", "route", "site", "too_large", "tunnel")
+
+    def __init__(
+        self, maker: object, head: RequestHead, site: SiteRoutes[Pool], route: Route[Pool]
+    ) -> None:
+        fields = head.fields
+        self.maker = maker
+        self.site = site
+        self.route = route
+        self.too_large = bool(route.body_bytes) and fields.length > route.body_bytes
+        self.tunnel = fields.websocket and head.method == b"GET" and head.version >= HTTP_1_1
+        parts = [
+            head.method,
+            b" ",
+            route.rewrite(head.target),
+            b" HTTP/1.1\r\n",
+            request_forwardable(fields),
+        ]
+        if route.strip:
+            parts += (b"X-Forwarded-Prefix: ", route.prefix, b"\r\n")
+        if self.tunnel:
+            parts.append(UPGRADE_WEBSOCKET)
+        else:
+            parts.append(request_framing(head.method, fields.length))
+        self.head = b"".join(parts)
+
+
 Application = Callable[["Exchange"], None]
 """Decides what becomes of an exchange: forwards it, or answers it."""
 
@@ -168,56 +212,34 @@ Application = Callable[["Exchange"], None]
 class Exchange:
     """See the module. Its downstream and its upstream connection call the methods below."""
 
-    __slots__ = (
-        "_moved",
-        "_moved_at",
-        "_pending",
-        "_request_chunked",
-        "_route",
-        "_services",
-        "_upstream",
-        "attempts",
-        "client",
-        "client_blocked",
-        "deadline",
-        "done",
-        "head",
-        "received",
-        "request_ended",
-        "request_head",
-        "response_started",
-        "sent",
-        "started",
-        "status",
-        "tunnel",
-        "upstream_blocked",
-        "upstream_name",
-    )
+    # Class attributes are what most exchanges never change: an exchange is made for every request,
+    # and each attribute set in __init__ is paid for by every one of them.
+    _route: Route[Pool] | None = None
+    _upstream: UpstreamConnection | None = None
+    _pending: Sequence[bytes] = ()
+    _moved = 0
+    request_head = b""
+    response_started = False
+    tunnel = False
+    done = False
+    attempts = 0
+    client_blocked = False
+    upstream_blocked = False
+    deadline = NEVER
+    received = 0
+    sent = 0
+    status = 0
+    upstream_name = ""
+    started = 0.0
 
     def __init__(self, services: Services, client: Downstream, head: RequestHead) -> None:
         self._services = services
         self.client = client
         self.head = head
-        self._route: Route[Pool] | None = None
-        self._upstream: UpstreamConnection | None = None
-        self._pending: list[bytes] = []
-        self._request_chunked = head.fields.length == CHUNKED
-        self.request_head = b""
         self.request_ended = head.fields.length == 0
-        self.response_started = False
-        self.tunnel = False
-        self.done = False
-        self.attempts = 0
-        self.client_blocked = False
-        self.upstream_blocked = False
-        self.deadline = NEVER
-        self.received = 0
-        self.sent = 0
-        self.status = 0
-        self.upstream_name = ""
-        self.started = services.time() if services.access_log is not None else 0.0
-        self._moved = 0
         self._moved_at = services.clock.now
+        if services.access_log is not None:
+            self.started = services.time()
 
     def __repr__(self) -> str:
         state = "done" if self.done else "responding" if self.response_started else "waiting"
@@ -253,33 +275,14 @@ class Exchange:
             fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
         self.respond(status, fields, body, close=close)
 
-    def forward(self, route: Route[Pool]) -> None:
-        """Hand the request to the route's pool."""
-        self._route = route
-        head = self.head
-        fields = head.fields
-        length = fields.length
-        if route.body_bytes and length > route.body_bytes:
+    def forward(self, plan: Forwarding) -> None:
+        """Hand the request to the pool of the plan's route."""
+        self._route = plan.route
+        if plan.too_large:
             self.refuse(413, close=True)
             return
-        websocket = fields.websocket and head.method == b"GET" and head.version >= HTTP_1_1
-        parts = [
-            head.method,
-            b" ",
-            route.rewrite(head.target),
-            b" HTTP/1.1\r\n",
-            request_forwardable(fields),
-            self.client.info.forwarded,
-        ]
-        if route.strip:
-            parts += (b"X-Forwarded-Prefix: ", route.prefix, END)
-        if websocket:
-            self.tunnel = True
-            parts.append(UPGRADE_WEBSOCKET)
-        else:
-            parts.append(request_framing(head.method, length))
-        parts.append(END)
-        self.request_head = b"".join(parts)
+        self.tunnel = plan.tunnel
+        self.request_head = plan.head + self.client.info.forwarded
         self._acquire()
 
     # -- the client's side calls these ---------------------------------------------------------
@@ -299,10 +302,10 @@ class Exchange:
             return
         upstream = self._upstream
         if upstream is None:
-            self._pending.append(data)
+            self._pending = [*self._pending, data]
             if self.received >= BUFFER_BYTES:
                 self.client.pause_request()
-        elif self._request_chunked:
+        elif self.head.fields.length == CHUNKED:
             upstream.send(b"%x\r\n%b\r\n" % (len(data), data))
         else:
             upstream.send(data)
@@ -312,7 +315,7 @@ class Exchange:
         self.request_ended = True
         upstream = self._upstream
         if upstream is not None and not self.done:
-            if self._request_chunked:
+            if self.head.fields.length == CHUNKED:
                 upstream.send(b"0\r\n\r\n")
             self._request_sent(upstream)
 
@@ -403,22 +406,22 @@ class Exchange:
         if self.client_blocked:
             upstream.pause_reading()
         if self.request_ended and not self._pending:
-            if self._request_chunked:
+            if self.head.fields.length == CHUNKED:
                 upstream.send(b"0\r\n\r\n")
             self._request_sent(upstream)
             return
-        if not self._pending and self.head.fields.expects_continue:
+        if self.head.fields.expects_continue and self._is_waited_for():
             self.client.send_continue()
             self.client.flush()
-        pending, self._pending = self._pending, []
+        pending, self._pending = self._pending, ()
         for piece in pending:
-            if self._request_chunked:
+            if self.head.fields.length == CHUNKED:
                 upstream.send(b"%x\r\n%b\r\n" % (len(piece), piece))
             else:
                 upstream.send(piece)
         if self.request_ended:
             self.request_end()
-        else:
+        elif not self.upstream_blocked:
             self.client.resume_request()
 
     def response_head(self, head: ResponseHead, length: int | None) -> None:
@@ -432,6 +435,15 @@ class Exchange:
         self.response_started = True
         self.status = head.status
         self.client.send_head(head, length)
+
+    def response_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None:
+        """A whole final response; the connection has already been given back."""
+        self._upstream = None
+        self.response_started = True
+        self.status = head.status
+        self.sent = len(data)
+        self._finish()
+        self.client.send_whole(head, length, data)
 
     def response_upgrade(self, head: ResponseHead) -> None:
         """The backend switched protocols, as it was asked to (RFC 9110 §7.8)."""
@@ -482,7 +494,7 @@ class Exchange:
             self._reset_client()
             return
         if untouched and upstream is not None and self._may_repeat():
-            self._acquire()
+            self._acquire(upstream)
             return
         status = error.status if isinstance(error, UpstreamError) else 502
         logger.warning("%s: %d: %s: %s", self._what(), status, self._target_name(), error)
@@ -508,16 +520,20 @@ class Exchange:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _acquire(self) -> None:
+    def _acquire(self, failed: UpstreamConnection | None = None) -> None:
         assert self._route is not None
         self.attempts += 1
-        self._route.pool.acquire(self)
+        self._route.pool.acquire(self, failed)
 
     def _request_sent(self, upstream: UpstreamConnection) -> None:
         upstream.request_sent = True
         if not self.response_started:
             services = self._services
             self.deadline = services.clock.now + services.limits.upstream_response_timeout
+
+    def _is_waited_for(self) -> bool:
+        # RFC 9110 §10.1.1: not when the body is coming already, and never to HTTP/1.0.
+        return not self.received and self.attempts == 1 and self.head.version >= HTTP_1_1
 
     def _may_repeat(self) -> bool:
         return (
@@ -530,6 +546,7 @@ class Exchange:
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
+            self.upstream_blocked = False
             upstream.discard()
         elif self._route is not None:
             self._route.pool.withdraw(self)
@@ -540,8 +557,7 @@ class Exchange:
 
     def _finish(self) -> None:
         self.done = True
-        self.deadline = NEVER
-        self._pending = []
+        self._pending = ()
         access_log = self._services.access_log
         if access_log is not None:
             access_log(self)

@@ -25,11 +25,12 @@ from proxy.exchange import Application, ClientInfo, Exchange, Services
 from proxy.http.chunked import ChunkedBody, ChunkedError
 from proxy.http.error_pages import error_page, reason_phrase
 from proxy.http.grammar import HEAD_END
-from proxy.http.head import CHUNKED, HTTP_1_0, HTTP_1_1, HeadReader, ResponseHead
+from proxy.http.head import CHUNKED, HTTP_1_1, HeadReader, RequestHead, ResponseHead
 from proxy.http.headers import (
     UPGRADE_WEBSOCKET,
     framing_field,
     response_forwardable,
+    response_wire,
     status_line,
 )
 from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS
@@ -91,6 +92,7 @@ class Http1Connection:
         "_paused",
         "_pumping",
         "_reader",
+        "_recall",
         "_remaining",
         "_services",
         "_state",
@@ -105,6 +107,7 @@ class Http1Connection:
         self._channel = channel
         self._services = services
         self._reader = reader
+        self._recall = reader.recall
         self._application = application
         self._state = _IDLE
         self._exchange: Exchange | None = None
@@ -134,6 +137,8 @@ class Http1Connection:
         if state == _IDLE:
             if self._blocked:
                 self._hold(data)
+            elif (head := self._recall(data)) is not None and not self._buffer:
+                self._begin(head)
             else:
                 self._pump(data)
         elif state in (_BODY, _DRAIN):
@@ -182,17 +187,16 @@ class Http1Connection:
         if exchange is not None:
             exchange.sweep(now)
         elif now >= self._deadline:
-            if self._buffer:
+            if self._has_begun_a_head():
                 # RFC 9110 §15.5.9: it began a request and did not finish it.
                 self._refuse(BadRequest("the request head took too long", 408))
-                self.flush()
             else:
                 self._close()
 
     def stop(self) -> None:
         """Finish what is in flight, then close."""
         self._stopping = True
-        if self._state == _IDLE and not self._buffer:
+        if self._state == _IDLE and not self._has_begun_a_head():
             self._close()
 
     @property
@@ -207,6 +211,17 @@ class Http1Connection:
 
     def send_continue(self) -> None:
         self._out.append(_CONTINUE)
+
+    def send_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None:
+        if length is None or self._http_1_0 or self._stopping or not self._keep_alive:
+            self.send_head(head, length)
+            if data:
+                self._out.append(data)
+            self.send_end()
+            return
+        self._exchange = None
+        self._out += (response_wire(head, length), data)
+        self._next_request()
 
     def send_head(self, head: ResponseHead, length: int | None) -> None:
         self._settle_keep_alive()
@@ -232,7 +247,6 @@ class Http1Connection:
     def send_end(self) -> None:
         self._exchange = None
         if self._state == _TUNNEL:
-            self.flush()
             self._close()
             return
         if self._chunking:
@@ -317,7 +331,8 @@ class Http1Connection:
             self._pause()
 
     def _take_held(self) -> None:
-        self._resume()
+        if self._paused:
+            self._resume()
         if self._held and not self._pumping:
             held, self._held = bytes(self._held), bytearray()
             self._pump(held)
@@ -336,14 +351,6 @@ class Http1Connection:
             self._buffer = bytearray()
         else:
             end = data.find(HEAD_END)
-        if end <= 0:
-            if data.startswith(b"\r\n"):
-                # RFC 9112 §2.2: one empty line before a request is forgiven.
-                data = data[2:]
-                end = data.find(HEAD_END)
-                if data.startswith(b"\r\n"):
-                    self._refuse(BadRequest("empty lines instead of a request"))
-                    return b""
             if end < 0:
                 # Absolute, and not beyond what a new connection was given for its first request.
                 header_deadline = self._services.clock.now + self._services.limits.header_timeout
@@ -351,20 +358,34 @@ class Http1Connection:
                 self._buffer = bytearray(data)
                 self._check_partial(self._buffer, 0)
                 return b""
+        if data[0] == 0x0D and data.startswith(b"\r\n"):
+            # RFC 9112 §2.2: one empty line before a request is forgiven; a second one ends a
+            # head without a request line.
+            data = data[2:]
+            end -= 2
         try:
+            if end < 0:
+                raise BadRequest("empty lines instead of a request")
             if end + 4 > self._services.limits.header_bytes:
-                raise BadRequest("the request head is too large", 431)
+                raise self._too_large(data)
             head = self._reader.request(data[: end + 4])
         except BadRequest as error:
             self._refuse(error)
             return b""
+        self._begin(head)
+        return data[end + 4 :]
+
+    def _begin(self, head: RequestHead) -> None:
+        """Make an exchange of a head."""
         fields = head.fields
         length = fields.length
         self._deadline = NEVER
-        self._http_1_0 = head.version == HTTP_1_0
-        self._keep_alive = (
-            not fields.close if head.version == HTTP_1_1 else fields.keep_alive and not fields.close
-        )
+        if head.version == HTTP_1_1:
+            self._http_1_0 = False
+            self._keep_alive = not fields.close
+        else:
+            self._http_1_0 = True
+            self._keep_alive = fields.keep_alive and not fields.close
         if length == 0:
             self._state = _WAIT
         else:
@@ -373,17 +394,18 @@ class Http1Connection:
             if length == CHUNKED:
                 self._body = ChunkedBody(self._reader.engine.chunked_reader())
         exchange = self._exchange = Exchange(self._services, self, head)
-        exchange.client_blocked = self._blocked
+        if self._blocked:
+            exchange.client_blocked = True
         self._application(exchange)
-        return data[end + 4 :]
 
     def _check_partial(self, buffer: bytearray, searched: int) -> None:
         """Refuse early what cannot become a good head."""
         limits = self._services.limits
-        if len(buffer) > limits.header_bytes:
-            self._refuse(BadRequest("the request head is too large", 431))
-        elif len(buffer) > limits.header_line_bytes and b"\r\n" not in buffer:
-            self._refuse(BadRequest("the request line is too long", 414))
+        if len(buffer) > limits.header_bytes or (
+            # The line's own CR may be the last byte; an empty line before it does not count.
+            len(buffer) > limits.header_line_bytes + 3 and buffer.find(b"\r\n", 2) < 0
+        ):
+            self._refuse(self._too_large(buffer))
         else:
             # A bare LF can never end a line, so a head with one would only time out.
             newline = buffer.find(b"\n", searched)
@@ -392,6 +414,15 @@ class Http1Connection:
                     self._refuse(BadRequest("a bare LF in the request head"))
                     return
                 newline = buffer.find(b"\n", newline + 1)
+
+    def _too_large(self, head: bytes | bytearray) -> BadRequest:
+        line = head.find(b"\r\n", 2)
+        if line < 0 or line > self._services.limits.header_line_bytes:
+            return BadRequest("the request line is too long", 414)
+        return BadRequest("the request head is too large", 431)
+
+    def _has_begun_a_head(self) -> bool:
+        return len(self._buffer) > 2  # more than the empty line that may precede one
 
     def _receive_body(self, data: bytes) -> bytes:
         """Take body bytes off the front; what belongs to the next request is returned."""
@@ -435,7 +466,9 @@ class Http1Connection:
 
     def _broken_body(self, error: BadRequest) -> None:
         exchange = self._exchange
-        if exchange is None or exchange.response_started:
+        if exchange is None:
+            self._close()  # the response is complete; only what was to be dropped is broken
+        elif exchange.response_started:
             self.connection_lost()
             self._channel.abort()
         else:
@@ -475,7 +508,6 @@ class Http1Connection:
         """The response is complete: on to the next request, or to the end of the connection."""
         state = self._state
         if not self._keep_alive or self._stopping:
-            self.flush()
             self._close()
         elif state == _WAIT:
             self._go_idle()
@@ -485,7 +517,6 @@ class Http1Connection:
     def _drain_body(self) -> None:
         # Early response. The rest of a small body is worth reading to keep the connection.
         if self._remaining > DRAIN_BYTES:
-            self.flush()
             self._close()
             return
         self._state = _DRAIN
@@ -510,11 +541,11 @@ class Http1Connection:
         content_type, body = error_page(error.status, False)
         fields = [(b"Content-Type", content_type)]
         self._write_local(error.status, reason_phrase(error.status), fields, body, False)
-        self.flush()
         self._close()
 
     def _close(self) -> None:
         self._state = _CLOSING
+        self.flush()
         self._resume()
         self._channel.close()
 

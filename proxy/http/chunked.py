@@ -16,6 +16,7 @@ import re
 
 from proxy.errors import ProtocolError
 from proxy.http.engine import ChunkedReader, EngineRefusal
+from proxy.http.grammar import TOKEN
 from proxy.limits import CHUNK_OVERHEAD_BYTES, KIB
 
 _MAX_LINE = 4 * KIB
@@ -23,9 +24,18 @@ _MAX_LINE = 4 * KIB
 
 _MAX_TRAILERS = 16 * KIB
 
-# chunk-size [ chunk-ext ], RFC 9112 §7.1.1: a size, then ';' and printable text.
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t -~\x80-\xff]*+)?")
-_TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+")
+# chunk-size [ chunk-ext ], RFC 9112 §7.1.1, without the whitespace beside ';' and '=' that only
+# lenient parsers take. No possessive repeats here: Python 3.11.2 gets nested ones wrong; what may
+# follow each other differs in its first byte, so matching takes linear time all the same.
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_SIZE_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,8})(?:;" + TOKEN + rb"+(?:=(?:" + TOKEN + rb"+|" + _QUOTED + rb"))?)*"
+)
+
+# RFC 9110 §6.5.1 forbids framing in trailers, and parsers differ in what they make of it.
+_TRAILER_LINE = re.compile(
+    rb"(?i:(?!content-length:|transfer-encoding:))" + TOKEN + rb"++:[\t -~\x80-\xff]*+"
+)
 
 _SIZE, _DATA, _DATA_END, _TRAILERS, _COMPLETE = range(5)
 

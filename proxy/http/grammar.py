@@ -22,25 +22,24 @@ from proxy.limits import Limits
 
 HEAD_END = b"\r\n\r\n"
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 
 _REQUEST_LINE = re.compile(
-    rb"(" + _TOKEN + rb"{1,32}+) "  # method, RFC 9110 §9.1
+    rb"(" + TOKEN + rb"{1,32}+) "  # method, RFC 9110 §9.1
     rb"([!\"$-\[\]-~]++) "  # target: visible ASCII without '#' and '\'
     rb"HTTP/1\.([01])"
 )
 
 _STATUS_LINE = re.compile(
-    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*+))?"  # RFC 9112 §4
+    # RFC 9112 §4; a status outside of 100 to 599 has no class (RFC 9110 §15).
+    rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*+))?"
 )
 
 # A field section: field lines, then the empty line. Values may hold obs-text (RFC 9110 §5.5),
 # which passes through unchanged; controls other than HTAB are never legal.
-_FIELD_SECTION = re.compile(rb"(?:" + _TOKEN + rb"++:[\t -~\x80-\xff]*+\r\n)*+\r\n")
+_FIELD_SECTION = re.compile(rb"(?:" + TOKEN + rb"++:[\t -~\x80-\xff]*+\r\n)*+\r\n")
 
-_FIELD_LINE = re.compile(_TOKEN + rb"++:[\t -~\x80-\xff]*+")
-
-_ENCODED_NUL = re.compile(rb"%00")
+_FIELD_LINE = re.compile(TOKEN + rb"++:[\t -~\x80-\xff]*+")
 
 
 class RequestLine(NamedTuple):
@@ -126,7 +125,7 @@ def _name_fault(section: bytes) -> str:
         name, colon, _ = line.partition(b":")
         if not colon:
             return "a header line without a colon"
-        if not re.fullmatch(_TOKEN + rb"+", name):
+        if not re.fullmatch(TOKEN + rb"+", name):
             return "a header name that is no token"
         return "a control character in a header value"
     return "a malformed header section"

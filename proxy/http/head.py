@@ -2,10 +2,10 @@
 
 A head is read in three steps, each in its own place: the grammar check lets bytes through, the
 engine cuts them into names and values, and this module says what they mean, refusing what is
-ambiguous (RFC 9112 §6.3, RFC 9110 §7.2). The result of the last two depends on nothing but the
-section's bytes, and clients send the same section again and again under changing targets, so it
-is remembered: :class:`FieldMemory` maps sections to their meaning. A remembered section costs one
-dictionary look-up, and what others derive from it (the prebuilt upstream head) is kept with it.
+ambiguous (RFC 9112 §6.3, RFC 9110 §7.2). The result depends on nothing but the bytes, and clients
+send the same head again and again, or the same section under changing targets; so it is
+remembered: :class:`Memory` maps heads, and sections, to their meaning. What was seen before costs
+one dictionary look-up, and what others derive from it (the head as it goes on) is kept with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proxy.http.grammar import (
     parse_request_line,
     parse_status_line,
 )
-from proxy.limits import KIB, Limits
+from proxy.limits import KIB, MIB, Limits
 
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 
@@ -43,15 +43,12 @@ _OURS: Final = frozenset(
         b"transfer-encoding",
         b"upgrade",
         b"via",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-prefix",
-        b"x-forwarded-proto",
-        b"x-forwarded-server",
         b"x-real-ip",
     }
 )
+FORWARDED_FAMILY: Final = b"x-forwarded-"
+"""Backends believe more of these than we set (-Ssl, -Scheme, -User): a client's never pass."""
+
 _PLAIN_NAME = re.compile(rb"[a-z0-9\-]+")
 _ALIASING = re.compile(rb"[^a-z0-9\-]")
 
@@ -127,15 +124,17 @@ class RequestHead:
         target: in origin-form (or ``*``), its bytes as received.
         version: ``HTTP_1_0``, ``HTTP_1_1`` or ``HTTP_2``.
         fields: what the field section means.
+        plan: kept here by whoever decides where the request goes: what it decided for this head.
     """
 
-    __slots__ = ("fields", "method", "target", "version")
+    __slots__ = ("fields", "method", "plan", "target", "version")
 
     def __init__(self, method: bytes, target: bytes, version: int, fields: RequestFields) -> None:
         self.method = method
         self.target = target
         self.version = version
         self.fields = fields
+        self.plan: object = None
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} {self.target!r} {VERSION_NAMES[self.version]}>"
@@ -174,57 +173,66 @@ class ResponseFields:
 
 
 class ResponseHead:
-    """One response's head; ``version`` as in :class:`RequestHead`."""
+    """One response's head; ``version`` as in :class:`RequestHead`.
 
-    __slots__ = ("fields", "reason", "status", "version")
+    ``wire`` is kept here by ``proxy.http.headers``: the head as most clients get it.
+    """
+
+    __slots__ = ("fields", "reason", "status", "version", "wire")
 
     def __init__(self, status: int, reason: bytes, version: int, fields: ResponseFields) -> None:
         self.status = status
         self.reason = reason
         self.version = version
         self.fields = fields
+        self.wire: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status}>"
 
 
-Meaning = TypeVar("Meaning", RequestFields, ResponseFields)
+Meaning = TypeVar("Meaning", RequestFields, RequestHead, ResponseHead)
 
 
-class FieldMemory(Generic[Meaning]):
-    """Sections seen before, and what they mean; bounded in entries and bytes.
+class Memory(Generic[Meaning]):
+    """Bytes seen before, and what they mean; bounded in entries and in bytes.
 
     Two generations stand in for an exact least-recently-used order: when the young one is full it
     becomes the old one, and a hit in the old one is moved up. So an entry in use stays, and a
-    flood of new sections costs the flooder's own misses and no more than the bound in memory.
+    flood of new bytes costs the flooder's own misses and no more than the bound in memory.
     """
 
     ENTRIES = 1024
     """Per generation."""
-    SECTION_BYTES = 4 * KIB
-    """Longer sections are not remembered, so the keys are bounded at 2 * 1,024 * 4 KiB."""
+    KEY_BYTES = 4 * KIB
+    """Longer ones are not remembered."""
+    GENERATION_BYTES = 1 * MIB
+    """Of keys, per generation; a meaning takes up to ten times the bytes of its key."""
 
-    __slots__ = ("_old", "_young")
+    __slots__ = ("_old", "_room", "_young")
 
     def __init__(self) -> None:
         self._young: dict[bytes, Meaning] = {}
         self._old: dict[bytes, Meaning] = {}
+        self._room = self.GENERATION_BYTES
 
-    def get(self, section: bytes) -> Meaning | None:
-        meaning = self._young.get(section)
+    def get(self, key: bytes) -> Meaning | None:
+        meaning = self._young.get(key)
         if meaning is None:
-            meaning = self._old.get(section)
+            meaning = self._old.get(key)
             if meaning is not None:
-                self.put(section, meaning)
+                self.put(key, meaning)
         return meaning
 
-    def put(self, section: bytes, meaning: Meaning) -> None:
-        if len(section) > self.SECTION_BYTES:
+    def put(self, key: bytes, meaning: Meaning) -> None:
+        if len(key) > self.KEY_BYTES:
             return
-        if len(self._young) >= self.ENTRIES:
+        if len(self._young) >= self.ENTRIES or self._room < len(key):
             self._old = self._young
             self._young = {}
-        self._young[section] = meaning
+            self._room = self.GENERATION_BYTES
+        self._young[key] = meaning
+        self._room -= len(key)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -233,14 +241,17 @@ class FieldMemory(Generic[Meaning]):
 class HeadReader:
     """Reads heads with one engine under one set of limits; one per worker."""
 
-    __slots__ = ("_engine", "_limits", "_requests", "_responses", "engine")
+    __slots__ = ("_engine", "_fields", "_limits", "_requests", "_responses", "engine", "recall")
 
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self.engine = engine
         self._engine = engine
         self._limits = limits
-        self._requests: FieldMemory[RequestFields] = FieldMemory()
-        self._responses: FieldMemory[ResponseFields] = FieldMemory()
+        self._fields: Memory[RequestFields] = Memory()
+        self._requests: Memory[RequestHead] = Memory()
+        self._responses: Memory[ResponseHead] = Memory()
+        self.recall = self._requests.get
+        """The meaning of a request head that was seen before; None says nothing."""
 
     def request(self, block: bytes) -> RequestHead:
         """The meaning of a complete request head, from request line to empty line.
@@ -248,6 +259,13 @@ class HeadReader:
         Raises:
             BadRequest: with the status to answer.
         """
+        head = self._requests.get(block)
+        if head is None:
+            head = self._read_request(block)
+            self._requests.put(block, head)
+        return head
+
+    def _read_request(self, block: bytes) -> RequestHead:
         end = block.find(b"\r\n")
         if end > self._limits.header_line_bytes:
             raise BadRequest(
@@ -255,10 +273,10 @@ class HeadReader:
             )
         method, target, version = parse_request_line(block[:end])
         section = block[end + 2 :]
-        fields = self._requests.get(section)
+        fields = self._fields.get(section)
         if fields is None:
             fields = self._read_request_fields(section)
-            self._requests.put(section, fields)
+            self._fields.put(section, fields)
         if target[0] != 0x2F:  # "/"
             target = _origin_form(method, target, fields)
         if version == HTTP_1_0 and fields.length == CHUNKED:
@@ -271,13 +289,16 @@ class HeadReader:
         Raises:
             BadResponse: it cannot be passed on.
         """
+        head = self._responses.get(block)
+        if head is None:
+            head = self._read_response(block)
+            self._responses.put(block, head)
+        return head
+
+    def _read_response(self, block: bytes) -> ResponseHead:
         end = block.find(b"\r\n")
         status, reason, version = parse_status_line(block[:end])
-        section = block[end + 2 :]
-        fields = self._responses.get(section)
-        if fields is None:
-            fields = self._read_response_fields(section)
-            self._responses.put(section, fields)
+        fields = self._read_response_fields(block[end + 2 :])
         if version == HTTP_1_0 and fields.length == CHUNKED:
             raise BadResponse("Transfer-Encoding in an HTTP/1.0 response")
         return ResponseHead(status, reason, version, fields)
@@ -340,7 +361,7 @@ def interpret_request(raw: RawFields) -> RequestFields:
             upgrade = value.lower() if not upgrade else b"several"
         elif lowered == b"accept":
             meaning.wants_json = _prefers_json(value)
-        elif _PLAIN_NAME.fullmatch(lowered) is None and _ALIASING.sub(b"-", lowered) in _OURS:
+        elif _PLAIN_NAME.fullmatch(lowered) is None and _is_ours(_ALIASING.sub(b"-", lowered)):
             raise BadRequest("a header name that imitates one of the proxy's own")
     if host is None:
         raise BadRequest("no Host header")
@@ -416,6 +437,10 @@ def _body_length(
     if _DIGITS.fullmatch(length) is None:
         raise error("a Content-Length that is not 1 to 18 digits")
     return int(length)
+
+
+def _is_ours(name: bytes) -> bool:
+    return name in _OURS or name.startswith(FORWARDED_FAMILY)
 
 
 def _tokens(value: bytes) -> list[bytes]:

@@ -12,7 +12,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.http.head import CHUNKED, RequestFields, ResponseFields, ResponseHead
+from proxy.http.head import (
+    CHUNKED,
+    FORWARDED_FAMILY,
+    RequestFields,
+    ResponseFields,
+    ResponseHead,
+)
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -35,12 +41,6 @@ _REPLACED: Final = frozenset(
         b"expect",
         b"forwarded",
         b"host",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-prefix",
-        b"x-forwarded-proto",
-        b"x-forwarded-server",
         b"x-real-ip",
     }
 )
@@ -65,7 +65,11 @@ def request_forwardable(fields: RequestFields) -> bytes:
         nominated = fields.nominated
         lines = [b"Host: ", fields.host, b"\r\n"]
         for lowered, (name, value) in zip(fields.lowered, fields.fields, strict=True):
-            if lowered not in _NOT_TO_UPSTREAM and lowered not in nominated:
+            if (
+                lowered not in _NOT_TO_UPSTREAM
+                and lowered not in nominated
+                and not lowered.startswith(FORWARDED_FAMILY)
+            ):
                 lines += (name, b": ", value, b"\r\n")
         lines += (VIA, b"X-Forwarded-Host: ", fields.host, b"\r\n")
         known = fields.forwardable = b"".join(lines)
@@ -103,7 +107,9 @@ def request_framing(method: bytes, length: int) -> bytes:
 
 
 def connection_fields(*, client: str, scheme: str, port: int) -> bytes:
-    """The forwarded headers that stay the same for all requests of a connection, as lines.
+    """The forwarded headers that stay the same for all requests of a connection.
+
+    As lines, and with the empty line that ends a head: they are what a head ends with.
 
     Args:
         client: the client's address, one bare IP.
@@ -115,12 +121,27 @@ def connection_fields(*, client: str, scheme: str, port: int) -> bytes:
         address,
         address,
         scheme.encode("ascii"),
-    ) + (b"X-Forwarded-Port: %d\r\n" % port)
+    ) + (b"X-Forwarded-Port: %d\r\n\r\n" % port)
 
 
 def response_has_no_body(method: bytes, status: int) -> bool:
     """True when the response ends with its head whatever its framing says (RFC 9112 §6.3)."""
     return method == b"HEAD" or status == 304 or status == 204 or 100 <= status < 200
+
+
+def response_wire(head: ResponseHead, length: int) -> bytes:
+    """The whole head for an HTTP/1.1 client that keeps the connection, with a known length.
+
+    Remembered in ``head.wire``: for one head the length is always the same.
+    """
+    wire = head.wire
+    if wire is None:
+        wire = head.wire = b"%b%bContent-Length: %d\r\n\r\n" % (
+            status_line(head),
+            response_forwardable(head.fields),
+            length,
+        )
+    return wire
 
 
 def status_line(head: ResponseHead) -> bytes:

@@ -238,7 +238,7 @@ class UpstreamHealth:
     Methods that may change the condition return whether they did, for the log.
     """
 
-    __slots__ = ("active", "passive", "state")
+    __slots__ = ("active", "passive", "quiet", "state")
 
     def __init__(
         self,
@@ -249,6 +249,8 @@ class UpstreamHealth:
         self.state = state
         self.passive = passive
         self.active = active
+        self.quiet = True
+        """Nothing to be told of requests that start or succeed: the hot path need not call."""
 
     def __repr__(self) -> str:
         return f"<UpstreamHealth of {self.state!r}: {self.passive!r}, {self.active!r}>"
@@ -305,6 +307,8 @@ class UpstreamHealth:
             condition = SUSPENDED
         else:
             condition = UP
+        serving = self.passive is None or self.passive.phase is Phase.SERVING
+        self.quiet = serving and condition == UP
         changed = condition != self.state.condition
         self.state.condition = condition
         return changed

@@ -10,6 +10,7 @@ error) it is closed, because what the next response on it would belong to is not
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Final, Protocol, cast
 
 from proxy.errors import BadResponse, ProtocolError, UpstreamError, UpstreamUnavailable
@@ -22,6 +23,7 @@ from proxy.limits import BUFFER_BYTES, INFORMATIONAL_RESPONSES, Limits
 _IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _CLOSED = range(7)
 _STATE_NAMES: Final = ("idle", "head", "length", "chunked", "until-close", "tunnel", "closed")
 _STATUS_START: Final = b"HTTP/1."
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 
 class ResponseSink(Protocol):
@@ -30,6 +32,7 @@ class ResponseSink(Protocol):
     head: RequestHead
     tunnel: bool
 
+    def response_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None: ...
     def response_head(self, head: ResponseHead, length: int | None) -> None: ...
     def response_upgrade(self, head: ResponseHead) -> None: ...
     def response_data(self, data: bytes | memoryview) -> None: ...
@@ -63,8 +66,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_body",
+        "_eof_received",
         "_eof_sent",
-        "_home",
         "_informational",
         "_partial",
         "_paused",
@@ -77,6 +80,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_transport",
         "answered",
         "failed",
+        "home",
         "idle_since",
         "name",
         "request_sent",
@@ -84,7 +88,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     )
 
     def __init__(self, home: Home, shared: Shared) -> None:
-        self._home = home
+        self.home = home
         self._shared = shared
         self.name = home.name
         self._transport: asyncio.Transport | None = None
@@ -98,6 +102,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._touched = False
         self._paused = False
         self._eof_sent = False
+        self._eof_received = False
         self.request_sent = False
         self.idle_since = 0.0
         self.answered = False
@@ -132,7 +137,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Half-close, in a tunnel."""
         if self._transport is not None and not self._eof_sent:
             self._eof_sent = True
-            self._transport.write_eof()
+            if self._eof_received:
+                self._transport.close()  # both directions are over
+            else:
+                self._transport.write_eof()
 
     def pause_reading(self) -> None:
         if not self._paused and self._transport is not None and self._state != _CLOSED:
@@ -149,7 +157,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._sink = None
         if self._state != _CLOSED:
             self._state = _CLOSED
-            self._home.forget(self)
+            self.home.forget(self)
             if self._transport is not None:
                 self._transport.abort()
 
@@ -157,7 +165,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Close while no exchange uses it."""
         if self._state != _CLOSED:
             self._state = _CLOSED
-            self._home.forget(self)
+            self.home.forget(self)
             if self._transport is not None:
                 self._transport.close()
 
@@ -197,6 +205,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.close_idle()
             return False
         if self._state == _TUNNEL:
+            self._eof_received = True
             sink.response_tunnel_end()
             sink.flush()
             return not self._eof_sent
@@ -209,7 +218,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._ended(sink, exc)
         elif self._state != _CLOSED:
             self._state = _CLOSED
-            self._home.forget(self)
+            self.home.forget(self)
         self._transport = None
 
     def pause_writing(self) -> None:
@@ -224,18 +233,26 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def _receive_head(self, sink: ResponseSink, data: bytes) -> None:
         self._touched = True
-        if self._partial:
-            self._partial += data
-            data = bytes(self._partial)
+        partial = self._partial
+        if partial:
+            searched = max(0, len(partial) - 3)
+            partial += data
+            if partial.find(HEAD_END, searched) < 0:
+                self._check_partial(partial, searched)
+                return
+            data = bytes(partial)
+            self._partial = bytearray()
+        header_bytes = self._shared.limits.header_bytes
         while True:
             end = data.find(HEAD_END)
             if end < 0:
-                self._keep_partial(data)
+                self._partial = bytearray(data)
+                self._check_partial(self._partial, 0)
                 return
+            if end + 4 > header_bytes:
+                raise BadResponse("the upstream's response head is too large")
             head = self._shared.reader.response(data[: end + 4])
             data = data[end + 4 :]
-            if self._partial:
-                self._partial = bytearray()
             if head.status >= 200:
                 self._final_head(sink, head, data)
                 return
@@ -249,12 +266,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             if not data:
                 return
 
-    def _keep_partial(self, data: bytes) -> None:
-        if len(data) > self._shared.limits.header_bytes:
+    def _check_partial(self, partial: bytearray, searched: int) -> None:
+        """Refuse early what cannot become a good head."""
+        if len(partial) > self._shared.limits.header_bytes:
             raise BadResponse("the upstream's response head is too large")
-        if not data.startswith(_STATUS_START[: len(data)]):
+        if not partial.startswith(_STATUS_START[: len(partial)]):
             raise BadResponse("the upstream answered with something other than HTTP/1.1")
-        self._partial = bytearray(data)
+        if _BARE_LF.search(partial, searched):
+            raise BadResponse("the upstream sent a bare LF in its response head")
 
     def _final_head(self, sink: ResponseSink, head: ResponseHead, data: bytes) -> None:
         fields = head.fields
@@ -265,8 +284,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if response_has_no_body(sink.head.method, head.status):
             # The length of what a GET would have brought (RFC 9110 §8.6), except that 204 has none.
             keeps_length = length is not None and length >= 0 and head.status != 204
-            sink.response_head(head, length if keeps_length else None)
-            self._complete(sink, data)
+            self._release(data)
+            sink.response_whole(head, length if keeps_length else None, b"")
+        elif length == len(data):
+            self._release(b"")
+            sink.response_whole(head, length, data)
         elif length is None:
             self._reusable = False
             self._state = _UNTIL_CLOSE
@@ -279,13 +301,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             sink.response_head(head, CHUNKED)
             if data:
                 self._receive_chunked(sink, data)
+        elif len(data) > length:
+            self._release(data[length:])
+            sink.response_whole(head, length, data[:length])
         else:
             sink.response_head(head, length)
-            if len(data) >= length:
-                if length:
-                    sink.response_data(data if len(data) == length else data[:length])
-                self._complete(sink, data[length:])
-                return
             self._state = _LENGTH
             self._remaining = length - len(data)
             if data:
@@ -325,16 +345,20 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._complete(sink, rest)
 
     def _complete(self, sink: ResponseSink, rest: bytes | memoryview) -> None:
+        self._release(rest)
+        sink.response_end()
+
+    def _release(self, rest: bytes | memoryview) -> None:
         """Give the connection back before the exchange ends: the next one may want it."""
         self._sink = None
         self.answered = True
         if self._reusable and self.request_sent and not rest:
-            self.resume_reading()
+            if self._paused:
+                self.resume_reading()
             self._state = _IDLE
-            self._home.give_back(self)
+            self.home.give_back(self)
         else:
             self.discard()
-        sink.response_end()
 
     def _ended(self, sink: ResponseSink, exc: Exception | None) -> None:
         state = self._state
@@ -343,7 +367,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.answered = state in (_UNTIL_CLOSE, _TUNNEL) and exc is None
         # An idle connection that closes just as it is used says nothing against the backend.
         self.failed = not self.answered and (self._touched or self.uses == 1)
-        self._home.forget(self)
+        self.home.forget(self)
         if state == _TUNNEL:
             sink.tunnel_closed()
         elif state == _UNTIL_CLOSE and exc is None:

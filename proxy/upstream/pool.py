@@ -121,14 +121,19 @@ class Upstream:
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """The exchange on it is over and the connection is as good as new."""
-        self._pool.shared.awake.add(self._pool)
-        if len(self.idle) < MAX_IDLE_CONNECTIONS:
-            connection.idle_since = self._pool.shared.clock.now
-            self.idle.append(connection)
-        else:
-            connection.close_idle()
-        self.health.request_succeeded()
+        self.keep(connection)
+        if not self.health.quiet:
+            self.health.request_succeeded()
         self._pool.released(self)
+
+    def keep(self, connection: UpstreamConnection) -> None:
+        """Let it wait for the next exchange."""
+        shared = self._pool.shared
+        shared.awake.add(self._pool)
+        connection.idle_since = shared.clock.now
+        self.idle.append(connection)
+        if len(self.idle) > MAX_IDLE_CONNECTIONS:
+            self.idle[0].close_idle()
 
     def forget(self, connection: UpstreamConnection) -> None:
         """The connection is closed, in use or idle."""
@@ -154,12 +159,13 @@ class Upstream:
         shared = self._pool.shared
         oldest = shared.clock.now - shared.limits.upstream_idle_timeout
         idle = self.idle
-        while idle:
-            connection = idle.pop()
-            if connection.is_open and connection.idle_since > oldest:
-                return connection
-            idle.append(connection)
-            connection.close_idle()  # takes itself out of the list
+        if idle:
+            connection = idle[-1]
+            if connection.idle_since > oldest:
+                return idle.pop()
+            # The youngest is too old, so all are; each takes itself out of the list.
+            for connection in idle[:]:
+                connection.close_idle()
         return None
 
 
@@ -169,6 +175,7 @@ class Pool:
     __slots__ = (
         "_balancer",
         "_connecting",
+        "_only",
         "_queue",
         "_states",
         "_upstream_of",
@@ -192,6 +199,7 @@ class Pool:
             Upstream(address, self, weight)
             for address, weight in zip(addresses, weights, strict=True)
         ]
+        self._only = self._upstreams[0] if len(self._upstreams) == 1 else None
         self._states = [upstream.state for upstream in self._upstreams]
         self._upstream_of = {upstream.state: upstream for upstream in self._upstreams}
         self._balancer = make_balancer(self.options.policy, shared.random)
@@ -203,12 +211,26 @@ class Pool:
 
     # -- an exchange calls these ---------------------------------------------------------------
 
-    def acquire(self, waiter: Waiter) -> None:
-        """Give the waiter a connection, now or later, or tell it that there is none."""
+    def acquire(self, waiter: Waiter, failed: UpstreamConnection | None = None) -> None:
+        """Give the waiter a connection, now or later, or tell it that there is none.
+
+        Args:
+            waiter: who asks.
+            failed: the connection that closed under its request just now. The next one is new
+                (other idle ones may be as dead), and to another upstream if there is one.
+        """
+        only = self._only
+        if only is not None and only.idle and only.health.quiet and failed is None:
+            # The usual pool in its usual state: one upstream, well, with an idle connection.
+            state = only.state
+            if state.active < state.limit and not self._queue:
+                state.active += 1
+                waiter.attach(only.idle.pop())
+                return
         self.shared.awake.add(self)
         if self._queue:
             self._enqueue(waiter)
-        elif not self._start(waiter):
+        elif not self._start(waiter, failed):
             if all(state.condition == DOWN for state in self._states):
                 error = UpstreamUnavailable("all upstreams fail their health checks", 503)
                 waiter.upstream_failed(error, untouched=True)
@@ -225,11 +247,8 @@ class Pool:
     def released(self, upstream: Upstream) -> None:
         """An exchange has left the upstream."""
         upstream.state.active -= 1
-        while self._queue:
-            waiter = self._queue[0][0]
-            if not waiter.done and not self._start(waiter):
-                return
-            self._queue.popleft()
+        if self._queue:
+            self._serve_queue()
 
     def sweep(self, now: float) -> None:
         """Close idle connections in time, and end waits that took too long."""
@@ -243,29 +262,42 @@ class Pool:
             waiter, _ = self._queue.popleft()
             if not waiter.done:
                 self._refuse(waiter, "no upstream had room in time")
+        self._serve_queue()  # an upstream may have come back with nobody on it
         if not self._queue and not any(upstream.is_busy for upstream in self._upstreams):
             self.shared.awake.discard(self)
 
     def close(self) -> None:
-        """Close all idle connections and stop connecting."""
+        """Close all idle connections and stop connecting; who waits gets a 503."""
         for task in self._connecting:
             task.cancel()
+        while self._queue:
+            waiter, _ = self._queue.popleft()
+            if not waiter.done:
+                self._refuse(waiter, "the proxy is stopping")
         for upstream in self._upstreams:
             for connection in upstream.idle[:]:
                 connection.close_idle()
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _start(self, waiter: Waiter, avoid: Upstream | None = None) -> bool:
+    def _serve_queue(self) -> None:
+        while self._queue:
+            waiter = self._queue[0][0]
+            if not waiter.done and not self._start(waiter):
+                return
+            self._queue.popleft()
+
+    def _start(self, waiter: Waiter, failed: UpstreamConnection | None = None) -> bool:
         """Put the waiter on an upstream; False when none has room."""
-        key = self._key(waiter) if self.options.policy == "hash" else b""
-        state = self._balancer.choose(self._states, key, avoid.state if avoid else None)
+        key = self._key(waiter)
+        avoid = self._state_of(failed) if failed is not None else None
+        state = self._balancer.choose(self._states, key, avoid)
         if state is None:
             return False
         upstream = self._upstream_of[state]
         state.active += 1
         upstream.health.request_started()
-        connection = upstream.take_idle()
+        connection = upstream.take_idle() if failed is None else None
         if connection is not None:
             waiter.attach(connection)
         else:
@@ -275,9 +307,8 @@ class Pool:
         return True
 
     async def _connect(self, upstream: Upstream, waiter: Waiter) -> None:
-        tried = 0
+        untried = self._states
         while True:
-            tried += 1
             try:
                 connection = await self._open(upstream)
             except UpstreamError as error:
@@ -285,30 +316,36 @@ class Pool:
                 self.released(upstream)
                 if waiter.done:
                     return
-                other = self._other(upstream) if tried < len(self._upstreams) else None
-                if other is None:
+                untried = [state for state in untried if state is not upstream.state]
+                state = self._balancer.choose(untried, self._key(waiter)) if untried else None
+                if state is None:
                     waiter.upstream_failed(error, untouched=True)
                     waiter.flush()
                     return
-                upstream = other
-                continue
-            if waiter.done:
-                # Its client left while we connected; the connection serves the next one.
+                state.active += 1
+                upstream = self._upstream_of[state]
+                upstream.health.request_started()
+            except asyncio.CancelledError:
+                upstream.health.request_abandoned()
                 upstream.state.active -= 1
-                connection.idle_since = self.shared.clock.now
-                upstream.idle.append(connection)
+                if not waiter.done:
+                    self._refuse(waiter, "the proxy is stopping")
+                raise
             else:
-                waiter.attach(connection)
-            return
+                break
+        if waiter.done:
+            # Its client left while we connected; the connection serves the next one.
+            upstream.keep(connection)
+            upstream.health.request_abandoned()
+            self.released(upstream)
+        else:
+            waiter.attach(connection)
 
-    def _other(self, failed: Upstream) -> Upstream | None:
-        state = self._balancer.choose(self._states, b"", failed.state)
-        if state is None or state is failed.state:
-            return None
-        state.active += 1
-        upstream = self._upstream_of[state]
-        upstream.health.request_started()
-        return upstream
+    def _state_of(self, connection: UpstreamConnection) -> UpstreamState | None:
+        for upstream in self._upstreams:
+            if upstream is connection.home:
+                return upstream.state
+        return None
 
     async def _open(self, upstream: Upstream) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
@@ -333,6 +370,8 @@ class Pool:
 
     def _key(self, waiter: Waiter) -> bytes:
         options = self.options
+        if options.policy != "hash":
+            return b""
         if options.hash_by == "address":
             return waiter.client_address().encode("ascii")
         if options.hash_by == "header":
