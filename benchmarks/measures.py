@@ -1,0 +1,288 @@
+"""What is measured: each function is one row of the table, or a few that belong together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from benchmarks.backend import MIB
+from benchmarks.bench import Bench, Measure, Samples, Target
+from benchmarks.clients import (
+    ClientFailure,
+    full_handshakes,
+    idle_connections,
+    resumed_handshakes,
+    slow_download,
+)
+from benchmarks.generators import LoadFailure, h2load, h2load_at_rate, wrk
+from benchmarks.peers import Running
+from benchmarks.sites import many_sites
+from benchmarks.streams import http2_changing, websocket_echo
+
+KIB = 1024
+
+_CONNECTIONS = 64
+_LATENCY_CONNECTIONS = 256
+
+
+def _loaded(
+    bench: Bench,
+    load: Callable[[Running, float], int],
+    *,
+    backend: int | None = None,
+    access_log: bool = False,
+) -> dict[str, Samples]:
+    """CPU per thing done, of all peers in turn, after a warm-up."""
+    with bench.all_started(backend=backend, access_log=access_log) as running:
+        for one in running:
+            # What fails here fails again below, where it is reported.
+            with contextlib.suppress(LoadFailure, ClientFailure, OSError):
+                load(one, min(1.0, bench.seconds))
+        return {
+            "": bench.alternate(
+                running, lambda one: bench.cpu_per(one, lambda: load(one, bench.seconds))
+            )
+        }
+
+
+def _get(bench: Bench) -> dict[str, Samples]:
+    rates: Samples = {}
+
+    def load(one: Running, seconds: float) -> int:
+        done = wrk(one.port, "/", connections=_CONNECTIONS, seconds=seconds)
+        rates.setdefault(one.peer.name, []).append(done.rate)
+        return done.requests
+
+    samples = _loaded(bench, load)
+    return {**samples, "rate": {name: found[1:] for name, found in rates.items()}}
+
+
+def _get_logged(bench: Bench) -> dict[str, Samples]:
+    return _loaded(
+        bench,
+        lambda one, seconds: wrk(one.port, "/", connections=_CONNECTIONS, seconds=seconds).requests,
+        access_log=True,
+    )
+
+
+def _download(bench: Bench) -> dict[str, Samples]:
+    return _loaded(
+        bench,
+        lambda one, seconds: wrk(one.port, "/1m", connections=16, seconds=seconds).requests,
+    )
+
+
+def _upload(bench: Bench) -> dict[str, Samples]:
+    return _loaded(
+        bench,
+        lambda one, seconds: (
+            wrk(
+                one.port, "/upload", connections=16, seconds=seconds, script=bench.upload_script
+            ).requests
+        ),
+    )
+
+
+def _full_handshakes(bench: Bench) -> dict[str, Samples]:
+    def load(one: Running, seconds: float) -> int:
+        count = int(seconds * 600)
+        full_handshakes(one.port, count)
+        return count
+
+    return _loaded(bench, load)
+
+
+def _resumed_handshakes(bench: Bench) -> dict[str, Samples]:
+    def load(one: Running, seconds: float) -> int:
+        count = int(seconds * 600)
+        resumed_handshakes(one.port, count)
+        return count
+
+    return _loaded(bench, load)
+
+
+def _idle(protocol: str) -> Callable[[Bench], dict[str, Samples]]:
+    def measure(bench: Bench) -> dict[str, Samples]:
+        count = 500 if bench.quick else 5000
+
+        def once(one: Running) -> float:
+            before = one.program.memory_bytes()
+            with idle_connections(one.port, count, protocol):
+                return (one.program.memory_bytes() - before) / count / KIB
+
+        return {"": bench.each_alone(once)}
+
+    return measure
+
+
+def _websocket(bench: Bench) -> dict[str, Samples]:
+    return _loaded(
+        bench,
+        lambda one, seconds: websocket_echo(one.port, connections=32, seconds=seconds),
+        backend=bench.echo_backend,
+    )
+
+
+def _slow_download(bench: Bench) -> dict[str, Samples]:
+    path, size, speed = ("/1m", MIB, MIB) if bench.quick else ("/1g", 1024 * MIB, 100.0 * MIB)
+
+    def once(one: Running) -> float:
+        # Once through, so that what a first large response allocates for good is there.
+        for _ in slow_download(one.port, "/1m", MIB, 1e12):
+            pass
+        before = one.program.memory_bytes()
+        seen = [one.program.memory_bytes() for _ in slow_download(one.port, path, size, speed)]
+        return (max(seen) - before) / MIB
+
+    return {"": bench.each_alone(once)}
+
+
+def _latency(bench: Bench) -> dict[str, Samples]:
+    """One rate for all: half of what the slowest of Vestibule, nginx and HAProxy can do."""
+    halves: Samples = {}
+    typical: Samples = {}
+    with bench.all_started() as running:
+        capacity = {}
+        for one in running:
+            try:
+                load = wrk(
+                    one.port, "/", connections=_LATENCY_CONNECTIONS, seconds=bench.seconds / 2
+                )
+            except LoadFailure as failure:
+                bench.report(one.peer, failure)
+            else:
+                capacity[one.peer.name] = load.rate
+        if not capacity:
+            return {"": {}}
+        comparable = [rate for name, rate in capacity.items() if name != "Caddy"]
+        rate = min(comparable or capacity.values()) / 2
+
+        def once(one: Running) -> float:
+            if capacity.get(one.peer.name, 0.0) < rate * 1.1:
+                raise LoadFailure(f"cannot do {rate:.0f} requests a second")
+            seen = h2load_at_rate(
+                one.port,
+                "/",
+                connections=_LATENCY_CONNECTIONS,
+                rate=rate,
+                seconds=bench.seconds * 1.25,
+                log=bench.folder / "latency.log",
+            )
+            if seen.rate < rate * 0.9:
+                raise LoadFailure(f"only {seen.rate:.0f} of {rate:.0f} requests a second were sent")
+            typical.setdefault(one.peer.name, []).append(seen.percentile(0.5) * 1e3)
+            halves.setdefault(one.peer.name, []).append(seen.rate)
+            return seen.percentile(0.99) * 1e3
+
+        slowest = bench.alternate(running, once)
+        return {"": slowest, "p50": typical, "rate": halves}
+
+
+def _http2_same(bench: Bench) -> dict[str, Samples]:
+    return _loaded(
+        bench,
+        lambda one, seconds: (
+            h2load(one.port, "/", connections=10, streams=10, seconds=seconds).requests
+        ),
+    )
+
+
+def _http2_changing(bench: Bench) -> dict[str, Samples]:
+    return _loaded(
+        bench,
+        lambda one, seconds: http2_changing(one.port, connections=10, streams=10, seconds=seconds),
+    )
+
+
+def _http2_download(bench: Bench) -> dict[str, Samples]:
+    return _loaded(
+        bench,
+        lambda one, seconds: (
+            h2load(one.port, "/1m", connections=4, streams=4, seconds=seconds).requests
+        ),
+    )
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure(
+        "get",
+        "GET over kept connections, 12-byte body: CPU per request",
+        "µs",
+        _get,
+        (Target(1.0, "nginx"), Target(0.35, "Caddy")),
+        {"rate": "… requests per second on the one core"},
+    ),
+    Measure("get-log", "the same with access log", "µs", _get_logged, (Target(1.2, "nginx"),)),
+    Measure("download", "1 MiB responses: CPU per MiB", "µs", _download, (Target(0.9, "nginx"),)),
+    Measure("upload", "1 MiB uploads: CPU per MiB", "µs", _upload, (Target(1.0, "nginx"),)),
+    Measure(
+        "handshake",
+        "full TLS 1.3 handshake: CPU",
+        "µs",
+        _full_handshakes,
+        (Target(1.15, "nginx"),),
+    ),
+    Measure(
+        "resumed",
+        "resumed TLS 1.3 handshake: CPU",
+        "µs",
+        _resumed_handshakes,
+        (Target(1.15, "nginx"),),
+    ),
+    Measure("idle", "idle TLS connection: memory", "KiB", _idle("http/1.1"), (Target(24),)),
+    Measure(
+        "websocket",
+        "WebSocket echo of 64 bytes: CPU per message",
+        "µs",
+        _websocket,
+        (Target(1.2, "nginx"),),
+    ),
+    Measure(
+        "slow-download",
+        "memory growth over 1 GiB to a slow client",
+        "MiB",
+        _slow_download,
+        (Target(5),),
+    ),
+    Measure(
+        "sites",
+        "10,000 sites: time to start serving",
+        "s",
+        many_sites,
+        (Target(3),),
+        {
+            "memory": "… memory per site in use, KiB (must be ≤ 40)",
+            "lookup": "… full handshake with one of 10,000 names, against one of one: ratio",
+        },
+    ),
+    Measure(
+        "latency",
+        "p99 at half of capacity, 256 connections",
+        "ms",
+        _latency,
+        (Target(1.5, "nginx"),),
+        {"p50": "… p50, ms", "rate": "… at requests per second"},
+    ),
+    Measure(
+        "h2-same",
+        "HTTP/2, the same request, 10 streams a connection: CPU per request",
+        "µs",
+        _http2_same,
+        (Target(1.0, "nginx"),),
+    ),
+    Measure(
+        "h2-changing",
+        "HTTP/2, 1,000 paths and a changing cookie: CPU per request",
+        "µs",
+        _http2_changing,
+        (Target(2.0, "nginx"), Target(0.4, "Caddy")),
+    ),
+    Measure(
+        "h2-download",
+        "HTTP/2, 1 MiB responses: CPU per MiB",
+        "µs",
+        _http2_download,
+        (Target(1.0, "nginx"),),
+    ),
+    Measure("h2-idle", "idle HTTP/2 connection: memory", "KiB", _idle("h2"), (Target(32),)),
+)
