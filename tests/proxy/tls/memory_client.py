@@ -35,12 +35,14 @@ class MemoryClient:
         self.tls = context.wrap_bio(
             self.incoming, self.outgoing, server_hostname=server_name, session=session
         )
+        self.established = False
         self.received = b""
 
     def progress(self) -> None:
         """Shake hands or read, as far as the bytes at hand allow."""
         try:
             self.tls.do_handshake()
+            self.established = True
             while piece := self.tls.read(65536):
                 self.received += piece
         except ssl.SSLWantReadError:
