@@ -35,6 +35,7 @@ from proxy.downstream.registry import Registry
 from proxy.errors import CertificateFileError
 from proxy.exchange import Application, Services
 from proxy.http.engine import make_engine
+from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.head import HeadReader
 from proxy.limits import MINUTES, READ_BYTES, SWEEP_SECONDS
 from proxy.routing import Router
@@ -117,6 +118,7 @@ class Worker:
         self._services = Services(
             limits=limits, clock=self._clock, time=time.perf_counter, access_log=access_log
         )
+        self._encoder = FieldEncoder()
         self._admission = Admission(limits.connections, limits.connections_per_address)
         self._store = open_store(config.storage)
         self._served = [
@@ -183,6 +185,7 @@ class Worker:
             application=application,
             admission=self._admission,
             connections=self._connections,
+            encoder=self._encoder,
             read_buffer=self._read_buffer,
             tls=tls,
         )

@@ -28,7 +28,7 @@ from proxy.upstream.pool import Pool, PoolShared
 
 logger = logging.getLogger(__name__)
 
-ALPN: Final = ("http/1.1",)
+ALPN: Final = ("h2", "http/1.1")
 """What is spoken to clients, in order of preference."""
 
 ACME_TLS_1: Final = "acme-tls/1"

@@ -25,9 +25,11 @@ from typing import Final, Protocol, cast
 from proxy.clock import NEVER
 from proxy.downstream.admission import Admission, bare_address
 from proxy.downstream.http1 import Channel, Http1Connection
+from proxy.downstream.http2 import Http2Connection
 from proxy.downstream.registry import Registry
 from proxy.errors import ClientHelloError, TlsError
 from proxy.exchange import Application, ClientInfo, Services
+from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.head import HeadReader
 from proxy.http.headers import connection_fields
 from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS
@@ -89,6 +91,7 @@ class Front:
         "admission",
         "application",
         "connections",
+        "encoder",
         "read_buffer",
         "reader",
         "scheme",
@@ -104,6 +107,7 @@ class Front:
         application: Application,
         admission: Admission,
         connections: Registry[ClientConnection],
+        encoder: FieldEncoder,
         read_buffer: memoryview,
         tls: TlsFront | None,
     ) -> None:
@@ -112,12 +116,15 @@ class Front:
         self.application = application
         self.admission = admission
         self.connections = connections
+        self.encoder = encoder
         self.read_buffer = read_buffer
         self.tls = tls
         self.scheme = "https" if tls is not None else "http"
 
     def http_layer(self, channel: Channel, alpn: str | None) -> HttpLayer:
         """The HTTP version that was agreed on."""
+        if alpn == "h2":
+            return Http2Connection(channel, self.services, self.encoder, self.application)
         return Http1Connection(channel, self.services, self.reader, self.application)
 
 

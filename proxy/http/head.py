@@ -175,10 +175,11 @@ class ResponseFields:
 class ResponseHead:
     """One response's head; ``version`` as in :class:`RequestHead`.
 
-    ``wire`` is kept here by ``proxy.http.headers``: the head as most clients get it.
+    ``wire`` and ``block`` are kept here by the client's side: the head as most HTTP/1.1 clients
+    get it, and encoded for HTTP/2.
     """
 
-    __slots__ = ("fields", "reason", "status", "version", "wire")
+    __slots__ = ("block", "fields", "reason", "status", "version", "wire")
 
     def __init__(self, status: int, reason: bytes, version: int, fields: ResponseFields) -> None:
         self.status = status
@@ -186,6 +187,7 @@ class ResponseHead:
         self.version = version
         self.fields = fields
         self.wire: bytes | None = None
+        self.block: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status}>"

@@ -89,6 +89,16 @@ def response_forwardable(fields: ResponseFields) -> bytes:
     return known
 
 
+def response_fields(fields: ResponseFields) -> list[tuple[bytes, bytes]]:
+    """The end-to-end headers with their names in lower case, for HTTP/2 (RFC 9113 §8.2)."""
+    nominated = fields.nominated
+    return [
+        (lowered, value)
+        for lowered, (_, value) in zip(fields.lowered, fields.fields, strict=True)
+        if lowered not in _NOT_TO_CLIENT and lowered not in nominated
+    ]
+
+
 def framing_field(length: int | None) -> bytes:
     """The one framing header of a message that we send; nothing for None."""
     if length is None:
