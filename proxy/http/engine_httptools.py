@@ -59,6 +59,10 @@ class HttptoolsEngine:
         start_line: bytes,
         section: bytes,
     ) -> RawFields:
+        if b"\t" in section:
+            # llhttp reads "chunked<TAB>" as another coding, but the whitespace around a value is
+            # no part of it (RFC 9110 §5.5).
+            section = b"\r\n".join([line.rstrip(b" \t") for line in section.split(b"\r\n")])
         try:
             parser.feed_data(start_line + section)
         except httptools.HttpParserUpgrade:
