@@ -27,7 +27,7 @@ What an exchange guarantees:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from proxy.clock import NEVER, CoarseClock
@@ -216,7 +216,7 @@ class Exchange:
     # and each attribute set in __init__ is paid for by every one of them.
     _route: Route[Pool] | None = None
     _upstream: UpstreamConnection | None = None
-    _pending: Sequence[bytes] = ()
+    _pending: list[bytes] | None = None
     _moved = 0
     request_head = b""
     response_started = False
@@ -302,7 +302,9 @@ class Exchange:
             return
         upstream = self._upstream
         if upstream is None:
-            self._pending = [*self._pending, data]
+            if self._pending is None:
+                self._pending = []
+            self._pending.append(data)
             if self.received >= BUFFER_BYTES:
                 self.client.pause_request()
         elif self.head.fields.length == CHUNKED:
@@ -413,8 +415,8 @@ class Exchange:
         if self.head.fields.expects_continue and self._is_waited_for():
             self.client.send_continue()
             self.client.flush()
-        pending, self._pending = self._pending, ()
-        for piece in pending:
+        pending, self._pending = self._pending, None
+        for piece in pending or ():
             if self.head.fields.length == CHUNKED:
                 upstream.send(b"%x\r\n%b\r\n" % (len(piece), piece))
             else:
@@ -557,7 +559,7 @@ class Exchange:
 
     def _finish(self) -> None:
         self.done = True
-        self._pending = ()
+        self._pending = None
         access_log = self._services.access_log
         if access_log is not None:
             access_log(self)

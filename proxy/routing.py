@@ -97,7 +97,7 @@ class Router(Generic[Pool]):
         """The site of a lower-case host name, or None."""
         site = self._exact.get(host_name)
         if site is None and self._wildcard:
-            _, dot, parent = host_name.partition(".")
-            if dot:
+            label, dot, parent = host_name.partition(".")
+            if label and dot:
                 site = self._wildcard.get(parent)
         return site

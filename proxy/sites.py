@@ -72,7 +72,7 @@ def make_site_routes(
         Route(
             prefix=b"" if route.path == "/" else route.path.encode("ascii"),
             pool=pool(route.upstreams or own),
-            strip=route.strip_prefix,
+            strip=route.strip_prefix and route.path != "/",
             body_bytes=config.limits.body_bytes if route.body_bytes is None else route.body_bytes,
         )
         for route in site.routes

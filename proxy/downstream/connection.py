@@ -146,6 +146,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_site",
         "_task",
         "_transport",
+        "_unsent",
         "_write_paused",
         "info",
     )
@@ -161,6 +162,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._http: HttpLayer | None = None
         self._task: asyncio.Task[None] | None = None
         self._lingered = 0
+        self._unsent = 0
         self._closing = False
         self._write_paused = False
         self._deadline = NEVER
@@ -215,7 +217,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             return False
         http.receive_eof()
         http.flush()
-        return not self._transport.is_closing()
+        return self._is_half_open()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._key is not None:
@@ -228,6 +230,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if http is not None:
             http.connection_lost()
         self._session = None
+        self._receive = _nobody_reads  # a bound method of its own would be a cycle
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -244,7 +247,10 @@ class ClientConnection(asyncio.BufferedProtocol):
     def sweep(self, now: float) -> None:
         """Compare the deadlines with the time."""
         if now >= self._deadline:
-            self._transport.abort()
+            if self._closing and 0 < self.unsent() < self._unsent:
+                self._set_closing_deadline()  # slow, but still reading the last response
+            else:
+                self._transport.abort()
         elif self._http is not None and not self._closing:
             self._http.sweep(now)
 
@@ -258,12 +264,18 @@ class ClientConnection(asyncio.BufferedProtocol):
     # -- the HTTP layer calls these (Channel) --------------------------------------------------
 
     def write(self, data: bytes) -> None:
+        # Not after close either: its end has been written, and its TLS session may be gone.
+        if self._closing or self._transport.is_closing():
+            return
         session = self._session
         if session is not None:
-            session.write(data)
+            try:
+                session.write(data)
+            except TlsError as error:
+                self._end_broken_tls(session, error)
+                return
             data = session.ciphertext_to_send()
-        if not self._transport.is_closing():
-            self._transport.write(data)
+        self._transport.write(data)
 
     def write_eof(self) -> None:
         self._send_close_notify()
@@ -274,11 +286,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._closing:
             return
         self._closing = True
-        self._deadline = self._front.services.clock.now + DRAIN_SECONDS
         self._receive = self._receive_linger
         if self._transport.is_closing():
             return
         self.write_eof()
+        self._set_closing_deadline()
         self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -398,13 +410,36 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _receive_linger(self, data: memoryview) -> None:
         self._lingered += len(data)
         if self._lingered > DRAIN_BYTES:
-            self._transport.abort()
+            # No abort: the reset could overtake the response. TCP holds the sender up from here.
+            self.pause_reading()
+
+    def _set_closing_deadline(self) -> None:
+        services = self._front.services
+        self._unsent = self.unsent()
+        wait = services.limits.stall_timeout if self._unsent else DRAIN_SECONDS
+        self._deadline = services.clock.now + wait
+
+    def _is_half_open(self) -> bool:
+        """After the client's end: whether we have more to say, as in a tunnel."""
+        if self._closing:
+            self._transport.close()
+        return not self._transport.is_closing()
 
     def _send_close_notify(self) -> None:
         session = self._session
         if session is not None and not self._transport.is_closing():
-            session.close()
-            self._transport.write(session.ciphertext_to_send())
+            try:
+                session.close()
+            except TlsError as error:
+                logger.debug("%s: %s", self.info.address, error)
+                self._session = None
+                self._transport.write(error.to_send)
+            else:
+                self._transport.write(session.ciphertext_to_send())
+
+
+def _nobody_reads(data: memoryview) -> None:
+    """After the end."""
 
 
 _NO_TRANSPORT: Final = asyncio.Transport()

@@ -82,7 +82,6 @@ class Http1Connection:
         "_channel",
         "_chunking",
         "_deadline",
-        "_draining",
         "_dropped",
         "_exchange",
         "_held",
@@ -452,8 +451,6 @@ class Http1Connection:
             exchange.request_data(decoded)
         if complete and self._exchange is exchange:
             exchange.request_end()
-        elif complete and self._state == _DRAIN:
-            self._drop(0, complete)
         return rest
 
     def _drop(self, size: int, complete: bool) -> None:

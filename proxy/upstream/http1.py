@@ -56,9 +56,12 @@ class Home(Protocol):
 class Shared(Protocol):
     """What all upstream connections of a worker share."""
 
-    reader: HeadReader
-    limits: Limits
-    read_buffer: memoryview
+    @property
+    def reader(self) -> HeadReader: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def read_buffer(self) -> memoryview: ...
 
 
 class UpstreamConnection(asyncio.BufferedProtocol):
@@ -78,6 +81,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_state",
         "_touched",
         "_transport",
+        "_writing_paused",
         "answered",
         "failed",
         "home",
@@ -101,6 +105,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._reusable = False
         self._touched = False
         self._paused = False
+        self._writing_paused = False
         self._eof_sent = False
         self._eof_received = False
         self.request_sent = False
@@ -222,10 +227,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._transport = None
 
     def pause_writing(self) -> None:
+        self._writing_paused = True
         if self._sink is not None:
             self._sink.upstream_writable(False)
 
     def resume_writing(self) -> None:
+        self._writing_paused = False
         if self._sink is not None:
             self._sink.upstream_writable(True)
 
@@ -284,6 +291,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if response_has_no_body(sink.head.method, head.status):
             # The length of what a GET would have brought (RFC 9110 §8.6), except that 204 has none.
             keeps_length = length is not None and length >= 0 and head.status != 204
+            if head.status == 204 and length:
+                self._reusable = False  # it announces a body that must not be there
             self._release(data)
             sink.response_whole(head, length if keeps_length else None, b"")
         elif length == len(data):
@@ -352,7 +361,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Give the connection back before the exchange ends: the next one may want it."""
         self._sink = None
         self.answered = True
-        if self._reusable and self.request_sent and not rest:
+        # An early response may find much of the request still here, not taken by the backend.
+        if self._reusable and self.request_sent and not rest and not self._writing_paused:
             if self._paused:
                 self.resume_reading()
             self._state = _IDLE

@@ -282,10 +282,10 @@ class Pool:
 
     def _serve_queue(self) -> None:
         while self._queue:
-            waiter = self._queue[0][0]
-            if not waiter.done and not self._start(waiter):
+            entry = self._queue.popleft()  # first: what starting it leads to may come back here
+            if not entry[0].done and not self._start(entry[0]):
+                self._queue.appendleft(entry)
                 return
-            self._queue.popleft()
 
     def _start(self, waiter: Waiter, failed: UpstreamConnection | None = None) -> bool:
         """Put the waiter on an upstream; False when none has room."""
