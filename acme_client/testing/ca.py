@@ -93,7 +93,8 @@ class AcmeCA:
     def start(self) -> None:
         if self.running:
             raise RuntimeError("the CA runs already")
-        listener = socket.create_server((self._host, self._port), backlog=256)
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server((self._host, self._port), family=family, backlog=256)
         try:
             if self._responder is None:
                 self._port = listener.getsockname()[1]

@@ -29,10 +29,10 @@ class Clock:
         self._lock = threading.Lock()
         self._offset = 0.0
         self._frozen: float | None = None
-        if start is not None:
-            self.set(start)
         if frozen:
             self.freeze()
+        if start is not None:
+            self.set(start)
 
     def __repr__(self) -> str:
         state = "stopped" if self._frozen is not None else "running"

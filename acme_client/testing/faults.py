@@ -224,9 +224,15 @@ class Rule:
             case _:
                 return "outcome"
 
+    @property
+    def _about_nonces(self) -> bool:
+        """A badNonce answers a nonce, which only a POST has."""
+        return isinstance(self.fault, Refuse) and self.fault.problem.kind == "badNonce"
+
     def applies(self, record: Record, now: datetime) -> bool:
         return (
             not self.spent
+            and (record.method == "POST" or not self._about_nonces)
             and (self.until is None or now < self.until)
             and (not self.endpoints or record.endpoint in self.endpoints)
             and (not self.names or not self.names.isdisjoint(record.names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -76,7 +77,14 @@ async def _get(
     except OSError as error:
         raise FetchError(f"Connection to {address} broke: {error}") from None
     finally:
-        writer.transport.abort()
+        await abort(writer)
+
+
+async def abort(writer: asyncio.StreamWriter) -> None:
+    """Close at once, and wait until the socket is gone: the loop may be about to end."""
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _converse(

@@ -17,11 +17,14 @@ from typing import Any
 
 import h11
 
+from acme_client.testing.fetch import abort
 from acme_client.testing.responder import MAX_REQUEST_BYTES
 from acme_client.testing.wire import Reply, Request
 
 PAD_PIECE = b" " * 65536
 
+HANDSHAKE_SECONDS = 10.0
+SHUTDOWN_SECONDS = 2.0
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
 
@@ -91,39 +94,65 @@ class Server:
     async def _serve(self, started: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        server = await asyncio.start_server(
-            self._accept, sock=self._listener, ssl=self._context, limit=MAX_REQUEST_BYTES
-        )
+        self._keep(self._accept())
         started.set_result(None)
         try:
             await self._stopping.wait()
         finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._listener.close()
+            while self._tasks:
+                # One that is cancelled may have started another before.
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.wait(self._tasks)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A task of our own: asyncio's would be out of reach of stop.
-        self._keep(self._converse(reader, writer))
+    async def _accept(self) -> None:
+        """asyncio.start_server would do, if it let go of connections that shake hands still."""
+        loop = asyncio.get_running_loop()
+        self._listener.setblocking(False)
+        while True:
+            connection, peer = await loop.sock_accept(self._listener)
+            self._keep(self._serve_connection(connection, peer[0]))
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = writer.get_extra_info("peername")
-        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST_BYTES)
+    async def _serve_connection(self, connection: socket.socket, peer: str) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=MAX_REQUEST_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
         try:
-            while True:
-                request = await _receive(connection, reader, writer, peer[0] if peer else "")
-                if request is None:
-                    return
-                reply = self._respond(request)
-                if not await _send(connection, writer, request, reply):
-                    return
-                connection.start_next_cycle()
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )
+        except OSError:
+            # No TLS, or none that trusts this CA; the client knows why.
+            return
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        try:
+            await self._converse(reader, writer, peer)
+            # In order, so that the last answer is not lost to a reset.
+            writer.close()
+            await writer.wait_closed()
         except (h11.RemoteProtocolError, OSError):
             # The client is gone, or speaks no HTTP: nothing is left to say to it.
             return
         finally:
-            writer.transport.abort()
+            await abort(writer)
+
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str
+    ) -> None:
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST_BYTES)
+        while True:
+            request = await _receive(connection, reader, writer, peer)
+            if request is None:
+                return
+            reply = self._respond(request)
+            if not await _send(connection, writer, request, reply):
+                return
+            connection.start_next_cycle()
 
 
 async def _receive(
@@ -168,6 +197,7 @@ async def _send(
     if reply.delay:
         await asyncio.sleep(reply.delay)
     if reply.disconnect:
+        writer.transport.abort()
         return False
     fields = reply.fields()
     length = len(reply.body) + reply.padding
@@ -181,9 +211,6 @@ async def _send(
     if reply.cut_body:
         writer.write(head + reply.body[: len(reply.body) // 2])
         await writer.drain()
-        # Closed in order, so that the half arrives before the end does.
-        writer.close()
-        await writer.wait_closed()
         return False
     writer.write(head + (connection.send(h11.Data(data=reply.body)) or b""))
     left = reply.padding
@@ -191,6 +218,8 @@ async def _send(
         piece = PAD_PIECE[: min(left, len(PAD_PIECE))]
         writer.write(connection.send(h11.Data(data=piece)) or b"")
         await writer.drain()
+        # drain alone neither lets others run nor sees that the client is gone.
+        await asyncio.sleep(0)
         left -= len(piece)
     writer.write(connection.send(h11.EndOfMessage()) or b"")
     await writer.drain()

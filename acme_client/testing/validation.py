@@ -17,7 +17,7 @@ from datetime import datetime
 
 from cryptography import x509
 
-from acme_client.testing.fetch import FetchError, fetch
+from acme_client.testing.fetch import FetchError, abort, fetch
 from acme_client.testing.identifiers import Identifier
 from acme_client.testing.jws import encode
 from acme_client.testing.objects import Challenge, Urls
@@ -102,7 +102,7 @@ async def _tls_alpn_01(challenge: Challenge, settings: Settings) -> None:
     session = writer.get_extra_info("ssl_object")
     protocol = session.selected_alpn_protocol()
     der = session.getpeercert(binary_form=True)
-    writer.transport.abort()
+    await abort(writer)
     if protocol != ACME_TLS_1:
         raise Problem("unauthorized", f"Cannot negotiate ALPN protocol {ACME_TLS_1!r}")
     _check_challenge_certificate(
@@ -122,7 +122,7 @@ def _check_challenge_certificate(
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         proof = certificate.extensions.get_extension_for_oid(ACME_IDENTIFIER)
     except x509.ExtensionNotFound as error:
-        wrong.detail += f" {error}"
+        wrong.detail += f" It has no extension {error.oid.dotted_string}."
         raise wrong from None
     # RFC 8737 §3: exactly one name, and the extension critical with the digest as OCTET STRING.
     expected: list[object] = (
