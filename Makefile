@@ -1,0 +1,53 @@
+# Everything goes into .venv; what is up to date is not done again.
+#
+#   make run     serve https://localhost:8443 with the example app behind it
+#   make test    run all tests; what they need is set up first
+#   make lint    ruff, mypy, import-linter
+#   make bench   Vestibule beside nginx, HAProxy and Caddy
+#   make clean   remove what the others made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REPORT := build/tests.xml
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run test lint bench clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/run.stamp
+	@$(BIN)/vestibule dev examples/main.py
+
+test: $(VENV)/test.stamp
+	@.ci/test-tools
+	@mkdir -p $(dir $(REPORT))
+	@rm -f $(REPORT)
+	$(BIN)/python -m pytest --junitxml=$(REPORT) $(PYTEST)
+
+lint: $(VENV)/lint.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks $(BENCH)
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The group of dependencies is the name of the stamp; vestibule itself is always with it.
+$(VENV)/run.stamp: GROUPS := --group examples
+$(VENV)/test.stamp: GROUPS := --group test
+$(VENV)/lint.stamp: GROUPS := --group test --group lint
+
+$(VENV)/%.stamp: pyproject.toml $(VENV)/made.stamp
+	@echo "Installing what '$*' needs into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --editable . $(GROUPS)
+	@touch $@
+
+$(VENV)/made.stamp: .ci/make-venv
+	@.ci/make-venv $(PYTHON) $(VENV)
+	@touch $@
