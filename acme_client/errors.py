@@ -17,7 +17,6 @@
         │   └── AccountUnknown   ... that says our account does not exist
         ├── ValidationFailed     it could not validate our answers to its challenges
         ├── NoChallenge          it offers no challenge that we may or can answer
-        ├── DnsError             the TXT record of DNS-01 could not be placed, or was not seen
         ├── NotPresented         we could not put our answer where it looks (DNS)
         ├── OrderStuck           the order did not move in time; it is kept and resumed
         └── BudgetSpent          our own ledger says it would refuse; nothing was sent
@@ -188,12 +187,6 @@ class NotPresented(IssuerError):
     """Our answer to a challenge could not be put where the CA will look; it was not asked to."""
 
     kind = "not-presented"
-
-
-class DnsError(IssuerError):
-    """The TXT record of DNS-01 could not be placed, or did not reach the zone's servers."""
-
-    kind = "dns"
 
 
 class OrderStuck(IssuerError):
