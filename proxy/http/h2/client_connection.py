@@ -242,10 +242,11 @@ class ClientConnection(ReceivingHalf):
         # RFC 9113 §6.8
         self.going_away = True
         for stream_id in [number for number in self.streams if number > last_stream_id]:
-            stream = self.streams.pop(stream_id)
-            self._drop_backlog(stream)
-            self._closed_streams.reset_by_us(stream_id, 0)
-            self.handler.on_unprocessed(stream_id)
+            stream = self.streams.pop(stream_id, None)
+            if stream is not None:
+                self._drop_backlog(stream)
+                self._closed_streams.reset_by_us(stream_id, 0)
+                self.handler.on_unprocessed(stream_id)
         self.handler.on_goaway(code)
 
     def _pong(self, payload: bytes) -> None:

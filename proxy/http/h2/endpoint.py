@@ -202,7 +202,8 @@ class Endpoint(SendingHalf):
             and now - backlog.blocked_since > limit
         ]
         for stream in stalled:
-            del self.streams[stream.id]
+            if self.streams.pop(stream.id, None) is None:
+                continue  # the handler has reset it from inside ``on_reset`` of another
             self._drop_backlog(stream)
             self._send_reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
             self._stream_reset(stream, ErrorCode.ENHANCE_YOUR_CALM, "its window stays closed")

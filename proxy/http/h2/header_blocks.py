@@ -19,9 +19,9 @@ What is new is decoded here, on the table and the Huffman code of the ``hpack`` 
 ``Decoder.decode`` gives the same verdict on every block (the tests compare the two) and takes
 44 µs for a block with a changing path and cookie where this loop takes 6.
 
-*Sound* characters. A name or value enters a connection once, as a literal, and then comes back as an
-index; so its characters are checked here, when it enters. If a literal that went into the table was
-not sound, the connection is marked for good, and nothing in it is taken for sound any more.
+*Sound* characters. A name or value enters a connection once, as a literal, and then comes back as
+an index; so its characters are checked here, when it enters. If a literal that went into the table
+was not sound, the connection is marked for good, and nothing in it is taken for sound any more.
 
 Bounds. A compressed byte can stand for 4 KiB of table entry, so decoding counts as
 RFC 9113 §6.5.2 does (32 bytes per field on top of its octets). Past ``limit`` the fields are
