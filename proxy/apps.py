@@ -67,9 +67,18 @@ def uvicorn_command(site: Site, address: UnixAddress, *, level: str, reload: boo
     command += ["--proxy-headers", "--forwarded-allow-ips", "*"]
     # Our own access log has the line, with the client that Uvicorn learns from us.
     command += ["--no-access-log", "--log-level", level]
-    # Said also when it is 1: otherwise WEB_CONCURRENCY would say it.
-    command += ["--reload"] if reload else ["--workers", str(site.app_workers)]
+    if reload:
+        command += ["--reload", "--reload-dir", str(_watched(site.app, site.app_dir))]
+    else:
+        # Said also when it is 1: otherwise WEB_CONCURRENCY would say it.
+        command += ["--workers", str(site.app_workers)]
     return command
+
+
+def _watched(app: str, folder: Path) -> Path:
+    """An app in a package is watched there: the folder around it often has a whole .venv."""
+    package, dot, _ = app.partition(":")[0].partition(".")
+    return folder / package if dot and (folder / package).is_dir() else folder
 
 
 def app_environ(environ: Mapping[str, str]) -> dict[str, str]:

@@ -68,9 +68,18 @@ def test_how_uvicorn_is_started() -> None:
     factory = Site(names=("a.example",), app="main:make()", app_dir=Path("/srv"))
     command = uvicorn_command(factory, ADDRESS, level="debug", reload=True)
     assert command[3:5] == ["main:make", "--factory"]
-    assert command[-1] == "--reload"
+    assert command[-3:] == ["--reload", "--reload-dir", "/srv"]
     with pytest.raises(ValueError, match="no app"):
         uvicorn_command(Site(names=("a.example",)), ADDRESS, level="info", reload=False)
+
+
+def test_an_app_in_a_package_is_watched_there(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    site = Site(names=("a.example",), app="shop.web:app", app_dir=tmp_path)
+    command = uvicorn_command(site, ADDRESS, level="info", reload=True)
+    assert command[-1] == f"{tmp_path}/shop"
+    site = Site(names=("a.example",), app="elsewhere.web:app", app_dir=tmp_path)
+    assert uvicorn_command(site, ADDRESS, level="info", reload=True)[-1] == str(tmp_path)
 
 
 def test_an_app_does_not_see_our_configuration() -> None:
