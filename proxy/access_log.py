@@ -27,7 +27,7 @@ _REASONS[CLIENT_GONE] = "499 Client Closed Request"
 def format_line(exchange: Exchange, now: float) -> str:
     """The line of a finished exchange. ``now`` is of the clock that ``started`` is of."""
     head = exchange.head
-    info = exchange.client.info
+    info = exchange.info
     # A target has visible ASCII only (the grammar saw to it), so the quote is all there is to hide.
     target = head.target.decode("ascii").replace('"', "%22")
     arrow = f" -> {exchange.upstream_name}" if exchange.upstream_name else ""

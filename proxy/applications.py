@@ -64,8 +64,9 @@ class ForwardToSites:
             exchange.refuse(421)
             return
         if head.method in (b"TRACE", b"CONNECT"):
-            # TRACE would reflect the headers that we add; CONNECT is for forward proxies.
-            exchange.refuse(405)
+            # TRACE would reflect the headers that we add. CONNECT is for forward proxies, and
+            # what follows it may be meant for a tunnel: never for the next request.
+            exchange.refuse(405, close=True)
             return
         route = site.route(head.target)
         if route is None:
@@ -97,7 +98,7 @@ class RedirectToHttps:
         elif self._router.site(head.fields.host_name) is None:
             exchange.refuse(421)
         elif head.method in (b"TRACE", b"CONNECT"):
-            exchange.refuse(405)
+            exchange.refuse(405, close=True)
         else:
             exchange.respond(308, [(b"Location", self._location(exchange))], b"")
 

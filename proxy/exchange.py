@@ -32,12 +32,15 @@ from typing import Final, Protocol
 
 from proxy.clock import NEVER, CoarseClock
 from proxy.errors import BadRequest, ProtocolError, UpstreamError, UpstreamTimeout
+from proxy.forwarded import TrustedProxies
 from proxy.http.error_pages import error_page, reason_phrase
-from proxy.http.head import CHUNKED, HTTP_1_1, RequestHead, ResponseHead
+from proxy.http.head import CHUNKED, HTTP_1_1, RequestFields, RequestHead, ResponseHead
 from proxy.http.headers import (
     UPGRADE_WEBSOCKET,
+    connection_fields,
     request_forwardable,
     request_framing,
+    request_lines,
 )
 from proxy.limits import BUFFER_BYTES, Limits
 from proxy.routing import Route, SiteRoutes
@@ -57,26 +60,52 @@ class ClientInfo:
         address: the client's address, one bare IP.
         port: its port.
         scheme: ``https`` or ``http``.
+        local_address, local_port: where it connected to.
         site: the site whose certificate was shown; None when that covers no site in particular.
+        trusted: the proxies whose forwarded headers are believed, when the peer is one of them.
         forwarded: the forwarded headers that are the same for all its requests, as lines, and the
             empty line behind them: the end of every head that goes on.
     """
 
-    __slots__ = ("address", "forwarded", "port", "scheme", "site")
+    __slots__ = (
+        "address",
+        "forwarded",
+        "local_address",
+        "local_port",
+        "port",
+        "scheme",
+        "site",
+        "trusted",
+    )
 
     def __init__(
         self,
         address: str,
         port: int,
         scheme: str,
-        forwarded: bytes,
-        site: SiteRoutes[Pool] | None = None,
+        local_address: str = "",
+        local_port: int = 0,
+        trusted: TrustedProxies | None = None,
     ) -> None:
         self.address = address
         self.port = port
         self.scheme = scheme
-        self.forwarded = forwarded
-        self.site = site
+        self.local_address = local_address
+        self.local_port = local_port
+        self.site: SiteRoutes[Pool] | None = None
+        self.trusted = trusted
+        self.forwarded = connection_fields(client=address, scheme=scheme, port=local_port)
+
+    def behind_proxy(self, fields: RequestFields) -> ClientInfo:
+        """The client of one request, as a trusted proxy tells it."""
+        trusted = self.trusted
+        assert trusted is not None
+        address = trusted.client_address(self.address, fields.get_all(b"x-forwarded-for"))
+        scheme = trusted.scheme(self.address, fields.get_all(b"x-forwarded-proto"), self.scheme)
+        port = self.port if address == self.address else 0
+        info = ClientInfo(address, port, scheme, self.local_address, self.local_port)
+        info.site = self.site
+        return info
 
 
 class Downstream(Protocol):
@@ -194,8 +223,11 @@ class Forwarding:
             b" ",
             route.rewrite(head.target),
             b" HTTP/1.1\r\n",
-            request_forwardable(fields),
         ]
+        if rules := route.request_rules:
+            parts += (request_lines(fields, rules.dropped), rules.lines)
+        else:
+            parts.append(request_forwardable(fields))
         if route.strip:
             parts += (b"X-Forwarded-Prefix: ", route.prefix, b"\r\n")
         if self.tunnel:
@@ -236,6 +268,7 @@ class Exchange:
         self._services = services
         self.client = client
         self.head = head
+        self.info = client.info
         self.request_ended = head.fields.length == 0
         self._moved_at = services.clock.now
         if services.access_log is not None:
@@ -282,7 +315,9 @@ class Exchange:
             self.refuse(413, close=True)
             return
         self.tunnel = plan.tunnel
-        self.request_head = plan.head + self.client.info.forwarded
+        if self.info.trusted is not None:
+            self.info = self.info.behind_proxy(self.head.fields)
+        self.request_head = plan.head + self.info.forwarded
         self._acquire()
 
     # -- the client's side calls these ---------------------------------------------------------
@@ -436,7 +471,7 @@ class Exchange:
         self.tunnel = False
         self.response_started = True
         self.status = head.status
-        self.client.send_head(head, length)
+        self.client.send_head(self._by_rules(head), length)
 
     def response_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None:
         """A whole final response; the connection has already been given back."""
@@ -445,7 +480,7 @@ class Exchange:
         self.status = head.status
         self.sent = len(data)
         self._finish()
-        self.client.send_whole(head, length, data)
+        self.client.send_whole(self._by_rules(head), length, data)
 
     def response_upgrade(self, head: ResponseHead) -> None:
         """The backend switched protocols, as it was asked to (RFC 9110 §7.8)."""
@@ -512,15 +547,17 @@ class Exchange:
         else:
             self.client.pause_request()
 
-    def client_address(self) -> str:
-        """The client's address, for balancing by it."""
-        return self.client.info.address
-
     def flush(self) -> None:
         """End of what one event of the upstream connection brought."""
         self.client.flush()
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _by_rules(self, head: ResponseHead) -> ResponseHead:
+        route = self._route
+        if route is not None and (rules := route.response_rules):
+            return rules.apply(head)
+        return head
 
     def _acquire(self, failed: UpstreamConnection | None = None) -> None:
         assert self._route is not None

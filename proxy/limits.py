@@ -36,6 +36,8 @@ class Limits:
     """Below Uvicorn's keep-alive of 5 s, so that it never closes under a request of ours."""
     tunnel_idle_timeout: float = 10 * MINUTES
     """WebSocket without a byte in either direction; Uvicorn pings every 20 s."""
+    connection_age: float = 60 * MINUTES
+    """A connection older than this is asked to end after its current requests; 0 is no limit."""
     connections: int = 10_000
     """Per worker; lowered at start when the file descriptor limit allows fewer."""
     connections_per_address: int = 256

@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from proxy.http.header_rules import NO_RULES, HeaderRules
+
 Pool = TypeVar("Pool")
 
 
@@ -26,12 +28,15 @@ class Route(Generic[Pool]):
         pool: what the requests are handed to.
         strip: the prefix is taken off and told in X-Forwarded-Prefix.
         body_bytes: largest request body; 0 is unlimited.
+        request_rules, response_rules: what is changed in the headers.
     """
 
     prefix: bytes
     pool: Pool
     strip: bool = False
     body_bytes: int = 0
+    request_rules: HeaderRules = NO_RULES
+    response_rules: HeaderRules = NO_RULES
 
     def matches(self, target: bytes) -> bool:
         """True when the target's path is the prefix or lies below it."""
@@ -67,6 +72,11 @@ class SiteRoutes(Generic[Pool]):
 
     def __repr__(self) -> str:
         return f"<SiteRoutes {self.names[0]}>"
+
+    @property
+    def pools(self) -> list[Pool]:
+        """The pools of all routes, each once."""
+        return list({id(route.pool): route.pool for route in self._routes}.values())
 
     def route(self, target: bytes) -> Route[Pool] | None:
         """The route of the longest prefix that matches, or None."""

@@ -34,6 +34,7 @@ from proxy.downstream.connection import ClientConnection, Front
 from proxy.downstream.registry import Registry
 from proxy.errors import CertificateFileError
 from proxy.exchange import Application, Services
+from proxy.forwarded import TrustedProxies
 from proxy.http.engine import make_engine
 from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.head import HeadReader
@@ -152,6 +153,10 @@ class Worker:
             self._spawn(self._sweep())
             self._spawn(self._warm_up())
             self._spawn(self._poll_store())
+            for served in self._served:
+                for pool in served.site.pools if served.site is not None else ():
+                    for checking in pool.start_checks():
+                        self._spawn(checking)
             await self._stop.wait()
             await self._drain()
         finally:
@@ -169,16 +174,28 @@ class Worker:
         index = make_index(self._config, self._served)
         issued = bool(self._by_certificate)
         front = SiteFront(index, self._challenge_pair if issued else None)
-        https = self._front(ForwardToSites(router), front)
-        http = self._front(self._redirect(router), None)
-        for sockets, shared in ((self._sockets.https, https), (self._sockets.http, http)):
-            for listening in sockets:
+        listen = self._config.listen
+        trusted = TrustedProxies(self._config.trusted_proxies)
+        for sockets, addresses, application, tls in (
+            (self._sockets.https, listen.https, ForwardToSites(router), front),
+            (self._sockets.http, listen.http, self._redirect(router), None),
+        ):
+            for listening, address in zip(sockets, addresses, strict=True):
+                announced = address in listen.proxy_protocol
+                shared = self._front(application, tls, trusted, proxy_protocol=announced)
                 server = await self._loop.create_server(
                     partial(ClientConnection, shared), sock=listening
                 )
                 self._servers.append(server)
 
-    def _front(self, application: Application, tls: SiteFront | None) -> Front:
+    def _front(
+        self,
+        application: Application,
+        tls: SiteFront | None,
+        trusted: TrustedProxies,
+        *,
+        proxy_protocol: bool,
+    ) -> Front:
         return Front(
             services=self._services,
             reader=self._reader,
@@ -188,6 +205,8 @@ class Worker:
             encoder=self._encoder,
             read_buffer=self._read_buffer,
             tls=tls,
+            trusted=trusted,
+            proxy_protocol=proxy_protocol,
         )
 
     def _redirect(self, router: Router[Pool]) -> RedirectToHttps:

@@ -11,11 +11,13 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from proxy.config.addresses import UnixAddress, UpstreamAddress
-from proxy.config.model import Config, Site
+from proxy.config.model import Config, HealthCheck, Site
+from proxy.config.model import Route as RouteTable
 from proxy.errors import CertificateFileError, ClientHelloError
+from proxy.http.header_rules import HeaderRules
 from proxy.limits import SECONDS
 from proxy.routing import Route, Router, SiteRoutes
 from proxy.tls.alerts import Alert
@@ -24,7 +26,8 @@ from proxy.tls.contexts import SiteContext, TlsOptions, load_pair_into, make_con
 from proxy.tls.index import CertificateIndex
 from proxy.tls.pem_pair import PemPair
 from proxy.tls.session import TlsSession
-from proxy.upstream.pool import Pool, PoolShared
+from proxy.upstream.health import ActivePolicy, PassivePolicy, StatusRanges
+from proxy.upstream.pool import Pool, PoolOptions, PoolShared
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,13 @@ ACME_TLS_1: Final = "acme-tls/1"
 MAX_LOOKUPS: Final = 32
 """Certificates being fetched for waiting handshakes at once."""
 LOOKUP_SECONDS: Final = 5 * SECONDS
+
+_HASH_BY: Final[dict[str, Literal["address", "header", "cookie"]]] = {
+    "address": "address",
+    "header": "header",
+    "cookie": "cookie",
+}
+_PROXY_PROTOCOL: Final[dict[str, Literal[0, 1, 2]]] = {"off": 0, "v1": 1, "v2": 2}
 
 T = TypeVar("T")
 
@@ -52,7 +62,7 @@ def make_site_contexts(config: Config) -> list[SiteContext]:
 def make_site_routes(
     config: Config, site: Site, app: UnixAddress | None, shared: PoolShared
 ) -> SiteRoutes[Pool]:
-    """The routes of a site, each with its pool; routes to the same upstreams share one.
+    """The routes of a site, each with its pool; routes that use the same upstreams share one.
 
     Args:
         config: the whole.
@@ -60,26 +70,66 @@ def make_site_routes(
         app: where the site's app listens, when it has one.
         shared: what all pools share.
     """
-    pools: dict[tuple[UpstreamAddress, ...], Pool] = {}
-
-    def pool(addresses: tuple[UpstreamAddress, ...]) -> Pool:
-        if addresses not in pools:
-            pools[addresses] = Pool(addresses, shared)
-        return pools[addresses]
-
     own: tuple[UpstreamAddress, ...] = site.upstreams if app is None else (app,)
-    routes = [
-        Route(
+    pools: dict[tuple[tuple[UpstreamAddress, ...], PoolOptions], Pool] = {}
+
+    def make(route: RouteTable) -> Route[Pool]:
+        addresses = route.upstreams or own
+        options = pool_options(site, route)
+        pool = pools.get((addresses, options))
+        if pool is None:
+            pool = pools[addresses, options] = Pool(addresses, shared, options)
+        body_bytes = config.limits.body_bytes if route.body_bytes is None else route.body_bytes
+        headers = route.headers or site.headers
+        return Route(
             prefix=b"" if route.path == "/" else route.path.encode("ascii"),
-            pool=pool(route.upstreams or own),
-            strip=route.strip_prefix and route.path != "/",
-            body_bytes=config.limits.body_bytes if route.body_bytes is None else route.body_bytes,
+            pool=pool,
+            strip=route.strip_prefix,
+            body_bytes=body_bytes,
+            request_rules=HeaderRules(headers.request_set, headers.request_remove),
+            response_rules=HeaderRules(headers.response_set, headers.response_remove),
         )
-        for route in site.routes
-    ]
+
+    routes = [make(route) for route in site.routes]
     if own and all(route.prefix for route in routes):
-        routes.append(Route(b"", pool(own), body_bytes=config.limits.body_bytes))
+        routes.append(make(RouteTable(path="/")))
     return SiteRoutes(site.names, routes)
+
+
+def pool_options(site: Site, route: RouteTable) -> PoolOptions:
+    """What the tables ``balancing`` and ``health_check`` say, the route's before the site's."""
+    balancing = route.balancing or site.balancing
+    check = route.health_check or site.health_check
+    kind, _, name = balancing.hash_by.partition(":")
+    # A route with upstreams of its own cannot use weights that were given for the site's.
+    weights = balancing.weights if route.balancing or not route.upstreams else ()
+    return PoolOptions(
+        policy=balancing.policy,
+        hash_by=_HASH_BY[kind],
+        hash_name=(name if kind == "cookie" else name.lower()).encode("ascii"),
+        weights=weights,
+        connections=balancing.connections,
+        queue=balancing.queue,
+        queue_timeout=balancing.queue_timeout,
+        passive=PassivePolicy(
+            failures=balancing.failures, within=balancing.within, out_for=balancing.out_for
+        ),
+        active=None if check is None else active_policy(site, check),
+        proxy_protocol=_PROXY_PROTOCOL[balancing.proxy_protocol],
+    )
+
+
+def active_policy(site: Site, check: HealthCheck) -> ActivePolicy:
+    """What the table ``health_check`` says."""
+    return ActivePolicy(
+        path=check.path,
+        host=check.host or site.names[0].removeprefix("*."),
+        interval=check.interval,
+        timeout=check.timeout,
+        expected=StatusRanges.parse(check.expected),
+        rise=check.rise,
+        fall=check.fall,
+    )
 
 
 class ServedSite:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import asdict, fields
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -27,11 +27,14 @@ from pydantic_core import PydanticCustomError
 
 from proxy.config.addresses import TcpAddress, UpstreamAddress, parse_listen, parse_upstream
 from proxy.limits import Limits
+from proxy.upstream.balance import MAX_WEIGHT
+from proxy.upstream.health import StatusRanges
 
 MAX_WORKERS = 256
 
 _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?")
 _CA_URL = re.compile(r"https://[^\s/?#@]+(/[^\s#]*)?")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
 _EMAIL = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;.]+")
 
 DIRECTORIES = {
@@ -136,6 +139,29 @@ def parse_route_path(text: str) -> str:
     return text
 
 
+def parse_network(text: str) -> str:
+    """An IP address or network, such as 10.0.0.0/8."""
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no IP address or network, such as 10.0.0.0/8 or 2001:db8::1"
+        ) from None
+
+
+def parse_hash_by(text: str) -> str:
+    """What consistent hashing looks at."""
+    kind, colon, name = text.partition(":")
+    if text == "address" or (colon and kind in ("header", "cookie") and _TOKEN.fullmatch(name)):
+        return text
+    raise ValueError(f"{text!r} is not allowed; allowed are address, header:NAME and cookie:NAME")
+
+
+def parse_statuses(text: str) -> str:
+    """Expected status codes, such as ``200-299, 304``."""
+    return str(StatusRanges.parse(text))
+
+
 def parse_file(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError(f"{text!r} is no path of a file")
@@ -165,6 +191,9 @@ Directory = Annotated[str, _reader(parse_directory, "an ACME directory")]
 Email = Annotated[str, _reader(parse_email, "an e-mail address")]
 App = Annotated[str, _reader(parse_app, "module:attribute")]
 RoutePath = Annotated[str, _reader(parse_route_path, "a path")]
+Network = Annotated[str, _reader(parse_network, "an IP network")]
+HashBy = Annotated[str, _reader(parse_hash_by, "address, header:NAME or cookie:NAME")]
+Statuses = Annotated[str, _reader(parse_statuses, "status codes, such as 200-299")]
 File = Annotated[Path, _reader(parse_file, "a path"), PlainSerializer(str)]
 Upstream = Annotated[
     UpstreamAddress, _reader(parse_upstream, "host:port or unix:/path"), PlainSerializer(str)
@@ -172,10 +201,12 @@ Upstream = Annotated[
 Listen = Annotated[TcpAddress, _reader(parse_listen, "IP:port"), PlainSerializer(str)]
 Workers = Annotated[int | Literal["auto"], PlainValidator(_read_workers)]
 Count = Annotated[int, BeforeValidator(_read_number), Field(ge=1)]
+Weight = Annotated[int, BeforeValidator(_read_number), Field(ge=1, le=MAX_WEIGHT)]
 Bytes = Annotated[int, BeforeValidator(_read_number), Field(ge=0)]
 Seconds = Annotated[float, BeforeValidator(_read_number), Field(gt=0, allow_inf_nan=False)]
+SecondsOrNone = Annotated[float, BeforeValidator(_read_number), Field(ge=0, allow_inf_nan=False)]
 
-_ZERO_IS_UNLIMITED = {"body_bytes"}
+_ZERO_IS_UNLIMITED = {"body_bytes", "connection_age"}
 
 
 def _limits_table() -> type[Section]:
@@ -184,7 +215,9 @@ def _limits_table() -> type[Section]:
     table: dict[str, Any] = {}
     for field in fields(Limits):
         kind: object = Seconds if hints[field.name] is float else Count
-        table[field.name] = (Bytes if field.name in _ZERO_IS_UNLIMITED else kind, field.default)
+        if field.name in _ZERO_IS_UNLIMITED:
+            kind = SecondsOrNone if hints[field.name] is float else Bytes
+        table[field.name] = (kind, field.default)
     return create_model("LimitsTable", __base__=Section, **table)
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from proxy.config.addresses import TcpAddress
+from proxy.config.addresses import TcpAddress, UpstreamAddress
 from proxy.config.fields import (
     DIRECTORIES,
     INTERNAL,
@@ -24,18 +24,25 @@ from proxy.config.fields import (
     Directory,
     Email,
     File,
+    HashBy,
     LimitsField,
     Listen,
     Name,
+    Network,
     RoutePath,
+    Seconds,
     Section,
+    Statuses,
     Storage,
     Upstream,
+    Weight,
     Workers,
     is_ip,
     refusal,
 )
+from proxy.http.header_rules import HeaderRules
 from proxy.limits import Limits
+from proxy.upstream.balance import Policy
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 HttpEngine = Literal["auto", "h11", "httptools"]
@@ -50,6 +57,9 @@ class ListenTable(Section):
     https: tuple[Listen, ...] = Field(default=(TcpAddress("::", 443),), min_length=1)
     http: tuple[Listen, ...] = (TcpAddress("::", 80),)
     """Challenge answers and redirects to HTTPS; may be empty."""
+    proxy_protocol: tuple[Listen, ...] = ()
+    """Those of the above that take connections from trusted_proxies only, and expect each to begin
+    with a PROXY protocol header."""
 
 
 class AcmeTable(Section):
@@ -80,6 +90,62 @@ class CertificateFiles(Section):
     key: File
 
 
+class Balancing(Section):
+    """How requests are spread over the upstreams, and what each upstream may be given."""
+
+    policy: Policy = "round_robin"
+    hash_by: HashBy = "address"
+    """For policy hash: address, header:NAME or cookie:NAME."""
+    weights: tuple[Weight, ...] = ()
+    """One for each upstream, in their order; empty: all alike."""
+    connections: Bytes = 0
+    """Requests in flight at most, per upstream and worker; 0: unlimited."""
+    queue: Bytes = 128
+    """Requests that may wait for an upstream with room, per worker; then 503."""
+    queue_timeout: Seconds = 10.0
+    failures: Count = 3
+    """So many failed requests..."""
+    within: Seconds = 10.0
+    """...within so many seconds, and an upstream is avoided..."""
+    out_for: Seconds = 10.0
+    """...for so many; then one request tries it."""
+    proxy_protocol: Literal["off", "v1", "v2"] = "off"
+    """Announce the client to the backend; costs a connection for each request."""
+
+
+class HealthCheck(Section):
+    """A request of our own, now and then; an upstream that fails it gets no others."""
+
+    path: RoutePath = "/"
+    host: Name | None = None
+    """The Host header of the check; None: the site's first name."""
+    interval: Seconds = 10.0
+    timeout: Seconds = 5.0
+    expected: Statuses = "200-399"
+    rise: Count = 2
+    """Good checks in a row that bring an upstream back."""
+    fall: Count = 3
+    """Bad checks in a row that take it out."""
+
+
+class HeaderChanges(Section):
+    """Headers set (in place of any there were) and removed."""
+
+    request_set: dict[str, str] = Field(default_factory=dict)
+    request_remove: tuple[str, ...] = ()
+    response_set: dict[str, str] = Field(default_factory=dict)
+    response_remove: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_names(self) -> HeaderChanges:
+        try:
+            HeaderRules(self.request_set, self.request_remove)
+            HeaderRules(self.response_set, self.response_remove)
+        except ValueError as error:
+            raise refusal(str(error)) from None
+        return self
+
+
 class Route(Section):
     """What happens to requests whose path starts with ``path``; the longest one wins."""
 
@@ -89,6 +155,10 @@ class Route(Section):
     """Empty: the site's."""
     body_bytes: Bytes | None = None
     """Largest request body; None: ``limits.body_bytes``, 0: unlimited."""
+    balancing: Balancing | None = None
+    """None: the site's; so for the next two."""
+    health_check: HealthCheck | None = None
+    headers: HeaderChanges | None = None
 
 
 class Site(Section):
@@ -102,6 +172,10 @@ class Site(Section):
     """The app's working directory, first on its import path; None: the configuration's folder."""
     certificate: CertificateFiles | None = None
     """None: from ``[acme]``."""
+    balancing: Balancing = Balancing()
+    health_check: HealthCheck | None = None
+    """None: upstreams are not checked."""
+    headers: HeaderChanges = HeaderChanges()
     routes: tuple[Route, ...] = ()
 
 
@@ -115,6 +189,8 @@ class Config(Section):
     http: HttpEngine = "auto"
     default_site: Name | None = None
     """The name whose site answers clients that send no server name; None: they are refused."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Whose X-Forwarded-For, X-Forwarded-Proto and PROXY protocol are believed."""
     listen: ListenTable = ListenTable()
     acme: AcmeTable = AcmeTable()
     limits: LimitsField = Limits()
@@ -152,6 +228,9 @@ def _faults_between_keys(config: Config) -> Iterator[_Fault]:
             if site.certificate is None and (reason := _why_no_certificate(name, config.acme)):
                 yield (*here, "names", j), reason, name
         yield from _faults_of_backends(site, here)
+    if config.listen.proxy_protocol and not config.trusted_proxies:
+        message = "must name who may send PROXY headers to listen.proxy_protocol"
+        yield ("trusted_proxies",), message, config.trusted_proxies
     if config.default_site is not None and config.default_site not in owners:
         known = ", ".join(owners)
         message = f"{config.default_site!r} is no site's name; allowed are {known}"
@@ -197,14 +276,27 @@ def _faults_of_backends(site: Site, here: tuple[str | int, ...]) -> Iterator[_Fa
     if not has_backend and not site.routes:
         message = "has no backend; give it upstreams = ['127.0.0.1:8000'] or app = 'main:app'"
         yield here, message, site
+    yield from _faults_of_weights(site.balancing, site.upstreams, here)
     paths: set[str] = set()
     for k, route in enumerate(site.routes):
         if route.path in paths:
             yield (*here, "routes", k, "path"), f"{route.path!r} stands here twice", route.path
         paths.add(route.path)
+        if route.balancing is not None:
+            upstreams = route.upstreams or site.upstreams
+            yield from _faults_of_weights(route.balancing, upstreams, (*here, "routes", k))
         if not has_backend and not route.upstreams:
             message = "is empty, and so are the site's; write upstreams = ['127.0.0.1:8000']"
             yield (*here, "routes", k, "upstreams"), message, route.upstreams
+
+
+def _faults_of_weights(
+    balancing: Balancing, upstreams: tuple[UpstreamAddress, ...], here: tuple[str | int, ...]
+) -> Iterator[_Fault]:
+    weights = balancing.weights
+    if weights and len(weights) != len(upstreams):
+        message = f"has {len(weights)} weights for {len(upstreams)} upstreams; give one for each"
+        yield (*here, "balancing", "weights"), message, weights
 
 
 def _faults_of_listeners(listen: ListenTable) -> Iterator[_Fault]:
@@ -215,3 +307,7 @@ def _faults_of_listeners(listen: ListenTable) -> Iterator[_Fault]:
                 message = f"{str(address)!r} is already in listen.{seen[address]}"
                 yield ("listen", key, j), message, address
             seen.setdefault(address, key)
+    for j, address in enumerate(listen.proxy_protocol):
+        if address not in seen:
+            message = f"{str(address)!r} is neither in listen.https nor in listen.http"
+            yield ("listen", "proxy_protocol", j), message, address

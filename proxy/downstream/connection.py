@@ -2,6 +2,7 @@
 
 A connection goes through stages, each a method that takes the bytes that have arrived::
 
+    _receive_proxy    a PROXY protocol header, where the listener expects one
     _receive_hello    until the ClientHello is complete: no TLS object exists yet
     _hold             while the certificate is being fetched (ACME challenges)
     _receive_tls      handshake, then plaintext to the HTTP layer that ALPN chose
@@ -27,12 +28,13 @@ from proxy.downstream.admission import Admission, bare_address
 from proxy.downstream.http1 import Channel, Http1Connection
 from proxy.downstream.http2 import Http2Connection
 from proxy.downstream.registry import Registry
-from proxy.errors import ClientHelloError, TlsError
+from proxy.errors import ClientHelloError, ProtocolError, TlsError
 from proxy.exchange import Application, ClientInfo, Services
+from proxy.forwarded import TrustedProxies
 from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.head import HeadReader
-from proxy.http.headers import connection_fields
-from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS
+from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS, SECONDS
+from proxy.proxy_protocol import parse as parse_proxy_header
 from proxy.routing import SiteRoutes
 from proxy.tls.alerts import alert_record
 from proxy.tls.client_hello import ClientHello, ClientHelloReader, PlainHttp
@@ -51,6 +53,10 @@ _PLAIN_HTTP_RESPONSE: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html; charset=utf-8\r\n"
     b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(PLAIN_HTTP_PAGE), PLAIN_HTTP_PAGE)
 )
+
+
+PROXY_HEADER_SECONDS: Final = 5 * SECONDS
+NO_PROXIES: Final = TrustedProxies()
 
 
 class HttpLayer(Protocol):
@@ -92,11 +98,13 @@ class Front:
         "application",
         "connections",
         "encoder",
+        "proxy_protocol",
         "read_buffer",
         "reader",
         "scheme",
         "services",
         "tls",
+        "trusted",
     )
 
     def __init__(
@@ -110,6 +118,8 @@ class Front:
         encoder: FieldEncoder,
         read_buffer: memoryview,
         tls: TlsFront | None,
+        trusted: TrustedProxies = NO_PROXIES,
+        proxy_protocol: bool = False,
     ) -> None:
         self.services = services
         self.reader = reader
@@ -119,6 +129,8 @@ class Front:
         self.encoder = encoder
         self.read_buffer = read_buffer
         self.tls = tls
+        self.trusted = trusted
+        self.proxy_protocol = proxy_protocol
         self.scheme = "https" if tls is not None else "http"
 
     def http_layer(self, channel: Channel, alpn: str | None) -> HttpLayer:
@@ -140,7 +152,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_http",
         "_key",
         "_lingered",
-        "_paused",
+        "_old_at",
         "_receive",
         "_session",
         "_site",
@@ -166,6 +178,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._closing = False
         self._write_paused = False
         self._deadline = NEVER
+        age = front.services.limits.connection_age
+        self._old_at = front.services.clock.now + age if age else NEVER
         self.info = _NOBODY
         self._receive: Callable[[memoryview], None] = self._receive_plain
 
@@ -190,19 +204,30 @@ class ClientConnection(asyncio.BufferedProtocol):
             return
         self._transport.set_write_buffer_limits(high=BUFFER_BYTES)
         front.connections.add(self)
-        self.info = ClientInfo(
-            address,
-            peer[1],
-            front.scheme,
-            connection_fields(client=address, scheme=front.scheme, port=local[1]),
-        )
+        if not front.proxy_protocol:
+            self._begin(address, peer[1], bare_address(local[0]), local[1])
+        elif front.trusted.trusts(address):
+            self._receive = self._receive_proxy
+            self._deadline = front.services.clock.now + PROXY_HEADER_SECONDS
+            self.info = ClientInfo(address, peer[1], front.scheme, bare_address(local[0]), local[1])
+        else:
+            # Who may not speak for others has nothing to say on this port.
+            logger.debug("%s: not a trusted proxy, on a port for these only", address)
+            self._transport.abort()
+
+    def _begin(self, address: str, port: int, local_address: str, local_port: int) -> None:
+        """The client is known: on to TLS, or to HTTP."""
+        front = self._front
+        trusted = front.trusted if front.trusted.trusts(address) else None
+        self.info = ClientInfo(address, port, front.scheme, local_address, local_port, trusted)
         if front.tls is None:
+            self._deadline = NEVER
             self._http = front.http_layer(self, None)
+            self._receive = self._receive_plain
         else:
             self._hello = ClientHelloReader()
             self._receive = self._receive_hello
-            limits = front.services.limits
-            self._deadline = front.services.clock.now + limits.handshake_timeout
+            self._deadline = front.services.clock.now + front.services.limits.handshake_timeout
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._front.read_buffer
@@ -309,6 +334,27 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self._transport.get_write_buffer_size()
 
     # -- stages --------------------------------------------------------------------------------
+
+    def _receive_proxy(self, data: memoryview) -> None:
+        self._held += data
+        try:
+            header = parse_proxy_header(self._held)
+        except ProtocolError as error:
+            logger.info("%s: %s", self.info.address, error)
+            self._transport.abort()
+            return
+        if header is None:
+            return
+        rest, self._held = self._held[header.length :], b""
+        info = self.info
+        source, destination = header.source, header.destination
+        if source is None or destination is None:
+            # LOCAL or UNKNOWN: the proxy speaks for itself (a health check).
+            self._begin(info.address, info.port, info.local_address, info.local_port)
+        else:
+            self._begin(source.host, source.port, destination.host, destination.port)
+        if rest:
+            self._receive(memoryview(rest))
 
     def _receive_hello(self, data: memoryview) -> None:
         assert self._hello is not None
@@ -443,4 +489,4 @@ def _nobody_reads(data: memoryview) -> None:
 
 
 _NO_TRANSPORT: Final = asyncio.Transport()
-_NOBODY: Final = ClientInfo("-", 0, "https", b"")
+_NOBODY: Final = ClientInfo("-", 0, "https")

@@ -164,6 +164,7 @@ class Http1Connection:
         """The connection is gone, for whatever reason."""
         exchange, self._exchange = self._exchange, None
         self._state = _CLOSING
+        self._deadline = NEVER
         if exchange is not None:
             exchange.client_gone()
 
@@ -542,6 +543,7 @@ class Http1Connection:
 
     def _close(self) -> None:
         self._state = _CLOSING
+        self._deadline = NEVER
         self.flush()
         self._resume()
         self._channel.close()

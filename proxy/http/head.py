@@ -115,6 +115,14 @@ class RequestFields:
                 return self.fields[position][1]
         return None
 
+    def get_all(self, name: bytes) -> list[bytes]:
+        """The values of all fields of that lower-case name, in order."""
+        return [
+            value
+            for lowered, (_, value) in zip(self.lowered, self.fields, strict=True)
+            if lowered == name
+        ]
+
 
 class RequestHead:
     """One request's head.

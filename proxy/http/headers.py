@@ -58,22 +58,28 @@ CHUNKED_FIELD: Final = b"Transfer-Encoding: chunked\r\n"
 def request_forwardable(fields: RequestFields) -> bytes:
     """What goes on of the client's section, as lines; remembered in ``fields.forwardable``.
 
-    Host, the end-to-end headers, Via, and X-Forwarded-Host, which is the Host once more.
+    The end-to-end headers, and Host, Via and X-Forwarded-Host, which is the Host once more.
     """
     known = fields.forwardable
     if known is None:
-        nominated = fields.nominated
-        lines = [b"Host: ", fields.host, b"\r\n"]
-        for lowered, (name, value) in zip(fields.lowered, fields.fields, strict=True):
-            if (
-                lowered not in _NOT_TO_UPSTREAM
-                and lowered not in nominated
-                and not lowered.startswith(FORWARDED_FAMILY)
-            ):
-                lines += (name, b": ", value, b"\r\n")
-        lines += (VIA, b"X-Forwarded-Host: ", fields.host, b"\r\n")
-        known = fields.forwardable = b"".join(lines)
+        known = fields.forwardable = request_lines(fields, frozenset())
     return known
+
+
+def request_lines(fields: RequestFields, dropped: frozenset[bytes]) -> bytes:
+    """As :func:`request_forwardable`, without the headers whose lower-case names are given."""
+    nominated = fields.nominated
+    lines = [b"Host: ", fields.host, b"\r\n"]
+    for lowered, (name, value) in zip(fields.lowered, fields.fields, strict=True):
+        if (
+            lowered not in _NOT_TO_UPSTREAM
+            and lowered not in nominated
+            and lowered not in dropped
+            and not lowered.startswith(FORWARDED_FAMILY)
+        ):
+            lines += (name, b": ", value, b"\r\n")
+    lines += (VIA, b"X-Forwarded-Host: ", fields.host, b"\r\n")
+    return b"".join(lines)
 
 
 def response_forwardable(fields: ResponseFields) -> bytes:

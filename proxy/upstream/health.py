@@ -92,6 +92,8 @@ class ActivePolicy:
     """What an active check asks for, how often, and what it believes."""
 
     path: str = "/"
+    host: str = "localhost"
+    """The Host header: apps that check it must be told a name of theirs."""
     interval: float = 10 * SECONDS
     timeout: float = 5 * SECONDS
     expected: StatusRanges = field(default_factory=lambda: StatusRanges(((200, 399),)))

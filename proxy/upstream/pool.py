@@ -18,8 +18,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, Protocol
 
 from proxy.clock import CoarseClock
@@ -27,6 +28,7 @@ from proxy.config.addresses import TcpAddress, UpstreamAddress
 from proxy.errors import ProtocolError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from proxy.http.head import HeadReader, RequestHead
 from proxy.limits import SECONDS, Limits
+from proxy.proxy_protocol import Endpoint, build_1, build_2
 from proxy.upstream.balance import (
     DOWN,
     UNLIMITED,
@@ -36,13 +38,29 @@ from proxy.upstream.balance import (
     cookie_value,
     make_balancer,
 )
-from proxy.upstream.health import PassiveHealth, PassivePolicy, UpstreamHealth
-from proxy.upstream.http1 import UpstreamConnection
+from proxy.upstream.checks import CheckHome, keep_checking
+from proxy.upstream.health import (
+    ActiveHealth,
+    ActivePolicy,
+    PassiveHealth,
+    PassivePolicy,
+    UpstreamHealth,
+)
+from proxy.upstream.http1 import Home, UpstreamConnection
 
 logger = logging.getLogger(__name__)
 
 MAX_IDLE_CONNECTIONS = 256
 """Per upstream and worker; more than a burst needs are closed as they come back."""
+
+
+class Client(Protocol):
+    """Whom the waiter asks for."""
+
+    address: str
+    port: int
+    local_address: str
+    local_port: int
 
 
 class Waiter(Protocol):
@@ -51,10 +69,12 @@ class Waiter(Protocol):
     head: RequestHead
     done: bool
 
+    @property
+    def info(self) -> Client: ...
+
     def attach(self, upstream: UpstreamConnection) -> None: ...
     def upstream_failed(self, error: UpstreamError | ProtocolError, *, untouched: bool) -> None: ...
     def flush(self) -> None: ...
-    def client_address(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +90,9 @@ class PoolOptions:
         queue: how many exchanges may wait for room, per worker.
         queue_timeout: and for how long, in seconds.
         passive: when failures suspend an upstream.
+        active: how each upstream is checked; None for not at all.
+        proxy_protocol: 1 or 2 to announce the client to the backend, which then needs a connection
+            for each request, because the announcement is made once per connection; 0 for not.
     """
 
     policy: Policy = "round_robin"
@@ -80,6 +103,8 @@ class PoolOptions:
     queue: int = 128
     queue_timeout: float = 10 * SECONDS
     passive: PassivePolicy = field(default_factory=PassivePolicy)
+    active: ActivePolicy | None = None
+    proxy_protocol: Literal[0, 1, 2] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +133,11 @@ class Upstream:
         self.name = str(address)
         self._pool = pool
         self.state = UpstreamState(self.name, weight=weight, limit=options.connections or UNLIMITED)
-        self.health = UpstreamHealth(self.state, PassiveHealth(options.passive))
+        shared = pool.shared
+        active = None
+        if options.active is not None:
+            active = ActiveHealth(options.active, shared.clock.now, shared.random)
+        self.health = UpstreamHealth(self.state, PassiveHealth(options.passive), active)
         self.idle: list[UpstreamConnection] = []
 
     def __repr__(self) -> str:
@@ -132,7 +161,8 @@ class Upstream:
         shared.awake.add(self._pool)
         connection.idle_since = shared.clock.now
         self.idle.append(connection)
-        if len(self.idle) > MAX_IDLE_CONNECTIONS:
+        # What has announced one client cannot serve another.
+        if len(self.idle) > MAX_IDLE_CONNECTIONS or self._pool.options.proxy_protocol:
             self.idle[0].close_idle()
 
     def forget(self, connection: UpstreamConnection) -> None:
@@ -250,6 +280,22 @@ class Pool:
         if self._queue:
             self._serve_queue()
 
+    def start_checks(self) -> list[Coroutine[object, object, None]]:
+        """The active checks of this pool, to be run for as long as the worker serves."""
+        time = asyncio.get_running_loop().time
+
+        async def open_for_check(upstream: Upstream) -> UpstreamConnection:
+            connection = await self._open(upstream, CheckHome(upstream.name))
+            if self.options.proxy_protocol:
+                connection.send(self._announcement(None))
+            return connection
+
+        return [
+            keep_checking(upstream.name, upstream.health, partial(open_for_check, upstream), time)
+            for upstream in self._upstreams
+            if upstream.health.active is not None
+        ]
+
     def sweep(self, now: float) -> None:
         """Close idle connections in time, and end waits that took too long."""
         oldest = now - self.shared.limits.upstream_idle_timeout
@@ -310,7 +356,7 @@ class Pool:
         untried = self._states
         while True:
             try:
-                connection = await self._open(upstream)
+                connection = await self._open(upstream, upstream)
             except UpstreamError as error:
                 upstream.failed()
                 self.released(upstream)
@@ -332,14 +378,31 @@ class Pool:
                     self._refuse(waiter, "the proxy is stopping")
                 raise
             else:
-                break
+                self._connected(upstream, connection, waiter)
+                return
+
+    def _connected(
+        self, upstream: Upstream, connection: UpstreamConnection, waiter: Waiter
+    ) -> None:
         if waiter.done:
             # Its client left while we connected; the connection serves the next one.
             upstream.keep(connection)
             upstream.health.request_abandoned()
             self.released(upstream)
         else:
+            if self.options.proxy_protocol:
+                connection.send(self._announcement(waiter.info))
             waiter.attach(connection)
+
+    def _announcement(self, client: Client | None) -> bytes:
+        """The PROXY protocol header; without a client we speak for ourselves."""
+        build = build_1 if self.options.proxy_protocol == 1 else build_2
+        if client is None or not client.local_address:
+            return build(None, None)
+        return build(
+            Endpoint(client.address, client.port),
+            Endpoint(client.local_address, client.local_port),
+        )
 
     def _state_of(self, connection: UpstreamConnection) -> UpstreamState | None:
         for upstream in self._upstreams:
@@ -347,13 +410,13 @@ class Pool:
                 return upstream.state
         return None
 
-    async def _open(self, upstream: Upstream) -> UpstreamConnection:
+    async def _open(self, upstream: Upstream, home: Home) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         address = upstream.address
         timeout = self.shared.limits.upstream_connect_timeout
 
         def make() -> UpstreamConnection:
-            return UpstreamConnection(upstream, self.shared)
+            return UpstreamConnection(home, self.shared)
 
         try:
             async with asyncio.timeout(timeout):
@@ -373,7 +436,7 @@ class Pool:
         if options.policy != "hash":
             return b""
         if options.hash_by == "address":
-            return waiter.client_address().encode("ascii")
+            return waiter.info.address.encode("ascii")
         if options.hash_by == "header":
             return waiter.head.fields.get(options.hash_name) or b""
         return cookie_value(waiter.head.fields.get(b"cookie") or b"", options.hash_name)
