@@ -49,9 +49,6 @@ _SUPPORTED_VERSIONS: Final = 43
 
 _HOST_NAME: Final = 0  # the only NameType there is (RFC 6066 §3)
 
-# ecdsa_secp256r1_sha256, secp384r1, secp521r1, and ecdsa_sha1 of TLS 1.2.
-_ECDSA: Final = frozenset((0x0403, 0x0503, 0x0603, 0x0203))
-
 _record = struct.Struct("!BHH").unpack_from
 _extension = struct.Struct("!HH").unpack_from
 
@@ -68,15 +65,6 @@ class ClientHello:
     """As offered, GREASE values included; at least one of them is TLS 1.2 or 1.3."""
     signature_algorithms: tuple[int, ...]
     session_id: bytes
-
-    @property
-    def offers_tls_1_3(self) -> bool:
-        return TLS_1_3 in self.versions
-
-    @property
-    def offers_ecdsa(self) -> bool:
-        """Whether an ECDSA certificate can be used with this client."""
-        return not _ECDSA.isdisjoint(self.signature_algorithms)
 
 
 @dataclass(frozen=True, slots=True)

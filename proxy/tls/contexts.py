@@ -23,7 +23,7 @@ hybrid X25519MLKEM768 before it): ``set_ecdh_curve`` would leave just one of the
 
 **What it costs** (Python 3.11, OpenSSL 3.0): an empty context 0.13 ms and 12.5 KiB, so 10,000 of
 them 1.4 s; with an ECDSA chain of two loaded 24 KiB, and the load 0.7 to 1.1 ms. A worker that
-starts with thousands of sites leaves the load to the first handshake (:meth:`SiteContext.defer`).
+starts with thousands of sites leaves the load of each to its first handshake.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from __future__ import annotations
 import os
 import ssl
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,35 +98,27 @@ def _load_client_ca(context: ssl.SSLContext, path: Path) -> None:
 class SiteContext:
     """The context of one site, from before it has a certificate to its last renewal."""
 
-    __slots__ = ("_options", "_context", "_key_types", "_deferred")
+    __slots__ = ("_options", "_context", "_key_types")
 
     def __init__(self, options: TlsOptions) -> None:
         """Make the context; in the parent, before the fork."""
         self._options = options
         self._context = make_context(options)
         self._key_types: frozenset[str] = frozenset()
-        self._deferred: Callable[[], Sequence[PemPair]] | None = None
 
     def __repr__(self) -> str:
-        if self._deferred is not None:
-            state = "to be loaded"
-        else:
-            state = " and ".join(sorted(self._key_types)) or "no certificate"
+        state = " and ".join(sorted(self._key_types)) or "no certificate"
         return f"<SiteContext {state}>"
 
     @property
     def ready(self) -> bool:
-        """Whether there is a certificate, loaded or to be loaded on first use."""
-        return bool(self._key_types) or self._deferred is not None
+        """Whether there is a certificate."""
+        return bool(self._key_types)
 
     @property
     def alpn(self) -> tuple[str, ...]:
         """The protocols spoken, in order of preference."""
         return self._options.alpn
-
-    def defer(self, load: Callable[[], Sequence[PemPair]]) -> None:
-        """Install what ``load`` gives, but only when a client asks for it."""
-        self._deferred = load
 
     def install(self, pairs: Sequence[PemPair]) -> None:
         """Serve these from now on, at most one for each key type; all of them or, on
@@ -147,16 +139,9 @@ class SiteContext:
         else:
             self._context = fresh
         self._key_types = key_types
-        self._deferred = None
 
     def current(self) -> ssl.SSLContext | None:
-        """The context for the next handshake, or None while there is no certificate.
-
-        Raises :class:`CertificateFileError` when a deferred certificate cannot be used; it is
-        tried again with the next handshake.
-        """
-        if self._deferred is not None:
-            self.install(self._deferred())
+        """The context for the next handshake, or None while there is no certificate."""
         return self._context if self._key_types else None
 
 

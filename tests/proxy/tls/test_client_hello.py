@@ -6,7 +6,7 @@ import ssl
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from proxy.errors import ClientHelloError
@@ -21,6 +21,8 @@ from proxy.tls.client_hello import (
     PlainHttp,
     select_alpn,
 )
+from proxy.tls.contexts import TlsOptions, load_pair_into, make_context
+from proxy.tls.pem_pair import PemPair
 from tests.proxy.tls.hellos import (
     ALPN,
     SERVER_NAME,
@@ -65,15 +67,13 @@ class TestRealHellos:
         assert found.server_name == "api.example.com"
         assert found.alpn == (b"h2", b"http/1.1")
         assert found.versions == (TLS_1_3, TLS_1_2)
-        assert found.offers_tls_1_3
-        assert found.offers_ecdsa
+        assert 0x0403 in found.signature_algorithms  # ecdsa_secp256r1_sha256
         assert 0x0804 in found.signature_algorithms  # rsa_pss_rsae_sha256
         assert len(found.session_id) == 32
 
     def test_tls_1_2(self) -> None:
         found = parsed(real_hello("api.example.com", maximum=ssl.TLSVersion.TLSv1_2))
         assert found.versions == (TLS_1_2,)
-        assert not found.offers_tls_1_3
         assert found.session_id == b""
 
     def test_without_server_name_and_alpn(self) -> None:
@@ -210,7 +210,6 @@ class TestBody:
     def test_without_extensions(self) -> None:
         found = parsed(hello())
         assert found == ClientHello(None, (), (TLS_1_2,), (), bytes(32))
-        assert not found.offers_ecdsa
 
     @pytest.mark.parametrize("legacy", [0x0300, 0x0301, 0x0302])
     def test_old_versions(self, legacy: int) -> None:
@@ -238,7 +237,7 @@ class TestBody:
             )
         )
         assert found.server_name == "a.example.com"
-        assert found.offers_ecdsa
+        assert found.signature_algorithms == (GREASE, 0x0403)
         assert select_alpn(found, ("h2",)) == "h2"
 
     @pytest.mark.parametrize("kind", [0, 16, 43, 51, 0x1234])
@@ -399,6 +398,26 @@ class TestAnyBytes:
             data[place % len(data)] = value
         whole = bytes(data)
         assert read_bytewise(whole) == read(whole)
+
+    @given(st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=4))
+    def test_openssl_reads_the_same_name(
+        self, ecdsa_pair: PemPair, changes: list[tuple[int, int]]
+    ) -> None:
+        data = bytearray(real_hello("api.example.com"))
+        for place, value in changes:
+            data[place % len(data)] = value
+        result = read(bytes(data))
+        assume(isinstance(result, ClientHello))
+        assert isinstance(result, ClientHello)
+        names: list[str | None] = []
+        context = make_context(TlsOptions())
+        load_pair_into(context, ecdsa_pair)
+        context.sni_callback = lambda tls, name, context: names.append(name)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        incoming.write(data)
+        with pytest.raises(ssl.SSLError):  # it wants more, or finds fault with something else
+            context.wrap_bio(incoming, outgoing, server_side=True).do_handshake()
+        assert [name.lower() if name else None for name in names] in ([], [result.server_name])
 
     @given(st.lists(st.tuples(st.sampled_from([0, 13, 16, 43, 7]), st.binary(max_size=40))))
     def test_random_extensions(self, extensions: list[tuple[int, bytes]]) -> None:

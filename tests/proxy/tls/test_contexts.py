@@ -227,42 +227,6 @@ class TestInstall:
             site_with()
 
 
-class TestDefer:
-    def test_loaded_on_first_use_and_only_then(
-        self, ecdsa_pair: PemPair, client: ssl.SSLContext
-    ) -> None:
-        calls = []
-
-        def load() -> list[PemPair]:
-            calls.append(1)
-            return [ecdsa_pair]
-
-        site = SiteContext(TlsOptions())
-        site.defer(load)
-        assert site.ready
-        assert repr(site) == "<SiteContext to be loaded>"
-        assert not calls
-        assert served(site, client) == served(site, client) == ecdsa_pair.fingerprint
-        assert len(calls) == 1
-
-    def test_a_failure_is_tried_again(self, ecdsa_pair: PemPair, client: ssl.SSLContext) -> None:
-        answers: list[list[PemPair]] = [[], [ecdsa_pair]]
-        site = SiteContext(TlsOptions())
-        site.defer(lambda: answers.pop(0))
-        with pytest.raises(CertificateFileError):
-            site.current()
-        assert served(site, client) == ecdsa_pair.fingerprint
-
-    def test_install_overtakes(
-        self, authority: Authority, ecdsa_pair: PemPair, client: ssl.SSLContext
-    ) -> None:
-        newer = authority.issue()
-        site = SiteContext(TlsOptions())
-        site.defer(lambda: [ecdsa_pair])
-        site.install([newer])
-        assert served(site, client) == newer.fingerprint
-
-
 def shake_hands_in_a_worker(
     site: SiteContext, pair: PemPair, client: ssl.SSLContext, saved: ssl.SSLSession | None
 ) -> tuple[bytes, ssl.SSLSession | None]:

@@ -16,6 +16,7 @@ from proxy.tls.pem_pair import PemPair
 from proxy.tls.session import TlsSession
 from tests.proxy.tls.certificates import Authority, write_pair
 from tests.proxy.tls.memory_client import MemoryClient, client_context, connect
+from tests.proxy.tls.traffic_keys import TrafficKeys
 
 BOTH_VERSIONS = pytest.mark.parametrize("maximum", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 
@@ -283,6 +284,57 @@ class TestClose:
             session.receive(sealed(theirs, b"request")[:-1] + b"?")
         session.close()
         assert session.ciphertext_to_send() == b""
+
+
+class TestKeyUpdates:
+    """RFC 8446 §4.6.3: the peer may ask for new keys at any time, and gets an answer."""
+
+    @pytest.fixture
+    def keys_and_session(
+        self, authority: Authority, server: ssl.SSLContext, tmp_path: Path
+    ) -> tuple[TrafficKeys, TlsSession]:
+        client = client_context(authority.root_pem())
+        client.keylog_filename = str(tmp_path / "keys")
+        session, theirs = connect(server, client)
+        assert session.cipher == "TLS_AES_256_GCM_SHA384"
+        del theirs, client
+        return TrafficKeys(tmp_path / "keys"), session
+
+    def test_between_requests(self, keys_and_session: tuple[TrafficKeys, TlsSession]) -> None:
+        keys, session = keys_and_session
+        for i in range(100):
+            assert session.receive(keys.update()) == b""
+            assert session.receive(keys.seal(b"%d" % i)) == b"%d" % i
+            both = keys.seal(b"a") + keys.update() + keys.seal(b"b")
+            assert session.receive(both) == b"ab"
+        assert session.ciphertext_to_send() != b""  # our own updates
+
+    @pytest.mark.parametrize("together", [1, 50, 2000])
+    def test_a_flood_ends_within_bounds(
+        self, keys_and_session: tuple[TrafficKeys, TlsSession], together: int
+    ) -> None:
+        keys, session = keys_and_session
+        answers = 0
+
+        def flood() -> None:
+            nonlocal answers
+            for _ in range(10_000):
+                session.receive(b"".join(keys.update() for _ in range(together)))
+                answers += len(session.ciphertext_to_send())
+
+        with pytest.raises(TlsError, match="too many key updates") as caught:
+            flood()
+        assert answers + len(caught.value.to_send) < 128 * 1024
+
+    def test_a_flood_between_data(self, keys_and_session: tuple[TrafficKeys, TlsSession]) -> None:
+        keys, session = keys_and_session
+
+        def flood() -> None:
+            for _ in range(10_000):
+                assert session.receive(keys.update() + keys.seal(b"x")) == b"x"
+
+        with pytest.raises(TlsError, match="too many key updates"):
+            flood()
 
 
 class TestResumption:
