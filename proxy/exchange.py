@@ -42,6 +42,7 @@ from proxy.http.headers import (
     request_framing,
     request_lines,
 )
+from proxy.http.websocket import GOING_AWAY, FrameTracker
 from proxy.limits import BUFFER_BYTES, Limits
 from proxy.routing import Route, SiteRoutes
 from proxy.upstream.http1 import UpstreamConnection
@@ -253,6 +254,9 @@ class Exchange:
     request_head = b""
     response_started = False
     tunnel = False
+    _frames: FrameTracker
+    _leaving = False
+    _said_goodbye = False
     done = False
     attempts = 0
     client_blocked = False
@@ -368,6 +372,17 @@ class Exchange:
         self.received += len(data)
         if self._upstream is not None:
             self._upstream.send(data)
+
+    def stop_tunnel(self) -> None:
+        """The proxy stops: say so between two frames, and let the client end the connection."""
+        if not self.tunnel or not self.response_started:
+            return
+        self._leaving = True
+        if self._frames.between_frames and not self._said_goodbye:
+            # The client answers with a Close of its own, which ends it for the backend too.
+            self._said_goodbye = True
+            self.client.send_data(GOING_AWAY)
+            self.client.flush()
 
     def tunnel_end(self) -> None:
         """The client sends no more through the tunnel; the other direction may go on."""
@@ -487,6 +502,7 @@ class Exchange:
         self.deadline = NEVER
         self.response_started = True
         self.status = 101
+        self._frames = FrameTracker()
         self.client.send_upgrade(head)
 
     def response_data(self, data: bytes | memoryview) -> None:
@@ -499,6 +515,16 @@ class Exchange:
         self._upstream = None
         self._finish()
         self.client.send_end()
+
+    def tunnel_received(self, data: bytes | memoryview) -> None:
+        """Bytes from the backend after the protocol was switched."""
+        self.sent += len(data)
+        if self._said_goodbye:
+            return
+        self._frames.follow(data)
+        self.client.send_data(data)
+        if self._leaving:
+            self.stop_tunnel()
 
     def response_tunnel_end(self) -> None:
         """The backend sends no more through the tunnel."""

@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
@@ -57,6 +59,8 @@ from proxy.upstream.pool import Pool, PoolShared
 logger = logging.getLogger(__name__)
 
 STORE_POLL_SECONDS: Final = 1 * MINUTES
+FILES_APART: Final = 48
+"""Open files that are no connections: listening sockets, logs, the store, the loop's own."""
 WARM_UP_SITES: Final = 256
 """So many certificates are loaded at start; the rest when first asked for."""
 
@@ -120,7 +124,10 @@ class Worker:
             limits=limits, clock=self._clock, time=time.perf_counter, access_log=access_log
         )
         self._encoder = FieldEncoder()
-        self._admission = Admission(limits.connections, limits.connections_per_address)
+        connections = min(limits.connections, connections_for_files())
+        if connections < limits.connections:
+            logger.info("The open file limit allows %d connections per worker", connections)
+        self._admission = Admission(connections, limits.connections_per_address)
         self._store = open_store(config.storage)
         self._served = [
             ServedSite(
@@ -326,6 +333,14 @@ class Worker:
             # its sweep or its certificates is worse than one that is started anew.
             logger.critical("a task of the worker failed", exc_info=error)
             self._stop.set()
+
+
+def connections_for_files() -> int:
+    """How many clients the open file limit allows: each may need a second file for its backend."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(1, (files - FILES_APART) // 2)
 
 
 def certificate_request(site: Site) -> CertificateRequest:

@@ -198,6 +198,8 @@ class Http1Connection:
         self._stopping = True
         if self._state == _IDLE and not self._has_begun_a_head():
             self._close()
+        elif self._exchange is not None:
+            self._exchange.stop_tunnel()
 
     @property
     def is_idle(self) -> bool:

@@ -247,6 +247,9 @@ class Http2Connection:
 
     def stop(self) -> None:
         """Finish what is in flight, then close."""
+        for stream in list(self._streams.values()):
+            if stream.exchange is not None:
+                stream.exchange.stop_tunnel()
         self.protocol.drain()
         self.flush()
 

@@ -67,6 +67,9 @@ class _Verdict:
     def response_end(self) -> None:
         """The status has been noted."""
 
+    def tunnel_received(self, data: bytes | memoryview) -> None:
+        self._settle(None)
+
     def response_tunnel_end(self) -> None:
         self._settle(None)
 

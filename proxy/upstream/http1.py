@@ -37,6 +37,7 @@ class ResponseSink(Protocol):
     def response_upgrade(self, head: ResponseHead) -> None: ...
     def response_data(self, data: bytes | memoryview) -> None: ...
     def response_end(self) -> None: ...
+    def tunnel_received(self, data: bytes | memoryview) -> None: ...
     def response_tunnel_end(self) -> None: ...
     def tunnel_closed(self) -> None: ...
     def upstream_failed(self, error: UpstreamError | ProtocolError, *, untouched: bool) -> None: ...
@@ -198,7 +199,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._receive_length(sink, data)
             elif state == _CHUNKED:
                 self._receive_chunked(sink, bytes(data))
-            elif state in (_UNTIL_CLOSE, _TUNNEL):
+            elif state == _TUNNEL:
+                sink.tunnel_received(data)
+            elif state == _UNTIL_CLOSE:
                 sink.response_data(data)
         except ProtocolError as error:
             sink.upstream_failed(error, untouched=False)
@@ -327,7 +330,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._state = _TUNNEL
         sink.response_upgrade(head)
         if data:
-            sink.response_data(data)
+            sink.tunnel_received(data)
 
     def _receive_length(self, sink: ResponseSink, data: memoryview) -> None:
         remaining = self._remaining - len(data)
