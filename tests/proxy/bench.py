@@ -28,12 +28,10 @@ HOWS: Final[tuple[How, ...]] = ("whole", "bytes")
 
 
 def pieces(data: bytes, how: How) -> Iterator[bytes]:
-    """The data in one piece, or byte by byte."""
-    if how == "whole":
-        yield data
-    else:
-        for position in range(len(data)):
-            yield data[position : position + 1]
+    """The data in reads as large as they can be, or byte by byte."""
+    size = READ_BYTES if how == "whole" else 1
+    for position in range(0, len(data), size):
+        yield data[position : position + size]
 
 
 class FakeChannel:
