@@ -5,7 +5,10 @@ The life of a certificate, module by module::
     request     what is asked for: names, key types
     manager     tends every certificate; plan, renewal, backoff decide what is due, and when
     attempt     one attempt: the issuers in order
-    issuer      what an issuer is; internal is one, the ACME ones are another
+    issuer      what an issuer is; internal is one, acme_issuer the other
+    session     an ACME account in use; account makes it, ledger spares the CA
+    issuance    an order on its way; placed remembers it, challenges proves the names
+    authority   the CA, one request per method; transport and wire do not trust it
     store       generations, state, locks, challenge answers: on disk, one atomic rename each
     checks      nothing is stored or served that does not fit
     trial       ... or that OpenSSL would not serve
@@ -17,6 +20,8 @@ in one process, and ``store.load_certificate`` in those that terminate TLS.
 
 from __future__ import annotations
 
+from acme_client.acme_issuer import AcmeIssuer, make_issuer
+from acme_client.authority import ExternalAccount
 from acme_client.challenges.solver import DnsSolver
 from acme_client.checks import CertificateFacts, check_pair, describe
 from acme_client.clock import Clock, SystemClock
@@ -42,7 +47,10 @@ __all__ = [
     "CertificateManager",
     "CertificateStatus",
     "Issuer",
+    "AcmeIssuer",
+    "ExternalAccount",
     "InternalIssuer",
+    "make_issuer",
     "Environment",
     "DnsSolver",
     "open_store",
