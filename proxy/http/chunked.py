@@ -62,6 +62,11 @@ class ChunkedGate:
         """True once the empty line after the last chunk has been seen."""
         return self._state == _COMPLETE
 
+    @property
+    def cut_line(self) -> bytes:
+        """The part of a line at the end of the bytes seen so far: not yet judged."""
+        return self._line
+
     def receive(self, data: bytes) -> int:
         """How many of these bytes belong to the body; fewer than all only at its end.
 
@@ -139,11 +144,16 @@ class ChunkedBody:
         Raises:
             ChunkedError: gate or engine refused the framing.
         """
-        used = self._gate.receive(data)
+        gate = self._gate
+        judged = gate.cut_line
+        used = gate.receive(data)
+        judged += data[:used]
+        if gate.cut_line:
+            judged = judged[: -len(gate.cut_line)]
         try:
-            decoded = self._reader.receive(data[:used])
+            decoded = self._reader.receive(judged) if judged else b""
         except EngineRefusal as refusal:
             raise ChunkedError(f"malformed chunked framing ({refusal})") from refusal
-        if self._gate.complete and not self._reader.complete:
+        if gate.complete and not self._reader.complete:
             raise ChunkedError("the engine saw no end of the chunked body")
         return decoded, data[used:]
