@@ -32,7 +32,7 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/lint-imports
 
 bench: $(VENV)/test.stamp
-	$(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m benchmarks.run $(BENCH)
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

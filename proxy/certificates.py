@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import ssl
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,12 +28,13 @@ from acme_client import (
     RequestError,
     Store,
     SystemClock,
+    make_issuer,
     open_store,
 )
 from acme_client.internal import ROOT_FILE
 from proxy.channel import ChannelEnd, Notice
 from proxy.config.model import Config
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, StartupError
 from proxy.limits import SECONDS
 from proxy.server import certificate_request
 
@@ -46,7 +48,7 @@ def certificate_requests(config: Config) -> list[CertificateRequest]:
     """What is to be obtained: one certificate for each site that does not bring its own."""
     try:
         return [
-            replace(certificate_request(site), challenges=config.acme.challenges)
+            replace(certificate_request(site), challenges=config.usable_challenges)
             for site in config.sites
             if site.certificate is None
         ]
@@ -55,7 +57,23 @@ def certificate_requests(config: Config) -> list[CertificateRequest]:
 
 
 def make_issuers(config: Config) -> list[Issuer]:
-    return [InternalIssuer()]
+    acme = config.acme
+    return [make_issuer(acme.directory, email=acme.email, ca_certificates=acme.ca_certificates)]
+
+
+def try_ca_certificates(config: Config) -> None:
+    """Refuse to start with trust for the CA that cannot be used."""
+    path = config.acme.ca_certificates
+    if path is None:
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        message = f"acme.ca_certificates: {path} holds no certificate in PEM form"
+        raise StartupError(message) from error
+    except OSError as error:
+        message = f"acme.ca_certificates: {path} cannot be read: {error.strerror}"
+        raise StartupError(message) from error
 
 
 def root_file(config: Config) -> Path:

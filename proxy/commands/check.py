@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from proxy.certificates import certificate_requests
+from proxy.certificates import certificate_requests, try_ca_certificates
 from proxy.config.addresses import TcpAddress, UnixAddress, UpstreamAddress
 from proxy.config.load import Loaded
 from proxy.config.model import Config, Site
@@ -24,6 +24,7 @@ def check(loaded: Loaded, now: datetime) -> Iterator[str]:
     """
     config = loaded.config
     certificate_requests(config)
+    try_ca_certificates(config)
     if config.user is not None:
         find_user(config.user)
     yield f"{loaded.file or 'The configuration'} is right."

@@ -25,7 +25,7 @@ from proxy.apps import (
     remove_stale_socket,
     uvicorn_command,
 )
-from proxy.certificates import certificate_requests, root_file, run_manager
+from proxy.certificates import certificate_requests, root_file, run_manager, try_ca_certificates
 from proxy.channel import ChannelEnd
 from proxy.config.addresses import UnixAddress
 from proxy.config.model import Config, Site
@@ -66,6 +66,7 @@ def serve(config: Config, environ: Mapping[str, str], *, reload: bool = False) -
             folder = make_socket_folder(environ, user)
         if user is not None:
             become(user)
+        try_ca_certificates(config)
         if code := run_apart(partial(try_own_files, config)):
             return code
         plan = Plan(

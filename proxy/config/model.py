@@ -46,7 +46,7 @@ from proxy.upstream.balance import Policy
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 HttpEngine = Literal["auto", "h11", "httptools"]
-Challenge = Literal["http-01"]
+Challenge = Literal["tls-alpn-01", "http-01"]
 
 _Fault = tuple[tuple[str | int, ...], str, object]
 
@@ -69,7 +69,8 @@ class AcmeTable(Section):
     email: Email | None = None
     ca_certificates: File | None = None
     """Trust for the CA's own HTTPS, where it is not public."""
-    challenges: tuple[Challenge, ...] = Field(default=("http-01",), min_length=1)
+    challenges: tuple[Challenge, ...] = Field(default=("http-01", "tls-alpn-01"), min_length=1)
+    """How to prove that a name is ours; tried in this order."""
 
     @property
     def is_internal(self) -> bool:
@@ -198,6 +199,11 @@ class Config(Section):
     sites: tuple[Site, ...] = Field(min_length=1)
 
     @property
+    def usable_challenges(self) -> tuple[Challenge, ...]:
+        """Those of ``acme.challenges`` for which we listen."""
+        return tuple(kind for kind in self.acme.challenges if kind != "http-01" or self.listen.http)
+
+    @property
     def state_dir(self) -> Path:
         """The folder of the file store."""
         return Path(self.storage.removeprefix("file:"))
@@ -236,7 +242,7 @@ def _faults_between_keys(config: Config) -> Iterator[_Fault]:
         message = f"{config.default_site!r} is no site's name; allowed are {known}"
         yield ("default_site",), message, config.default_site
     issued = any(site.certificate is None for site in config.sites)
-    if issued and not config.acme.is_internal and not config.listen.http:
+    if issued and not config.acme.is_internal and not config.usable_challenges:
         message = "must not be empty: the CA asks for http-01 challenges on port 80"
         yield ("listen", "http"), message, config.listen.http
     yield from _faults_of_listeners(config.listen)
@@ -252,7 +258,8 @@ def _why_no_certificate(name: str, acme: AcmeTable) -> str | None:
         )
     if name.startswith("*."):
         return (
-            f"{name!r}: a wildcard cannot be proved over http-01 (RFC 8555 §8.3); "
+            f"{name!r}: a wildcard cannot be proved over {' or '.join(acme.challenges)} "
+            "(RFC 8555 §8.3, RFC 8737 §3), because a star is no host that the CA could ask; "
             "list the names one by one, or give the site a certificate = { chain, key }"
         )
     # Private CAs may well issue for a bare name.

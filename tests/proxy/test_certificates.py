@@ -8,12 +8,19 @@ import signal
 from pathlib import Path
 
 import pytest
+import trustme
 
 from acme_client import open_store
-from proxy.certificates import _run, certificate_requests, root_file
+from proxy.certificates import (
+    _run,
+    certificate_requests,
+    make_issuers,
+    root_file,
+    try_ca_certificates,
+)
 from proxy.channel import ChannelEnd, Notice, make_channel
 from proxy.config.model import Config
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, StartupError
 
 
 def config(folder: Path, *names: str) -> Config:
@@ -49,12 +56,35 @@ def test_a_request_for_each_site_without_its_own_certificate() -> None:
         )
     )
     assert [request.names for request in found] == [("a.example", "b.example")]
-    assert found[0].challenges == ("http-01",)
+    assert found[0].challenges == ("http-01", "tls-alpn-01")
 
 
 def test_more_names_than_a_certificate_holds(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="101 names"):
         certificate_requests(config(tmp_path, *(f"n{number}.example" for number in range(101))))
+
+
+def test_which_ca_is_asked(tmp_path: Path) -> None:
+    site = {"names": ["a.example"], "upstreams": ["h:1"]}
+    acme = {"directory": "https://ca.example:14000/dir", "email": "a@b.example"}
+    (issuer,) = make_issuers(Config.model_validate({"acme": acme, "sites": [site]}))
+    assert issuer.directory == "https://ca.example:14000/dir"
+    (issuer,) = make_issuers(config(tmp_path, "localhost"))
+    assert issuer.name == "internal"
+
+
+def test_trust_for_the_ca_is_tried(tmp_path: Path) -> None:
+    site = {"names": ["a.example"], "upstreams": ["h:1"]}
+    path = tmp_path / "ca.pem"
+    settings = Config.model_validate({"acme": {"ca_certificates": str(path)}, "sites": [site]})
+    with pytest.raises(StartupError, match=r"acme.ca_certificates: .*ca.pem cannot be read"):
+        try_ca_certificates(settings)
+    path.write_text("no certificate")
+    with pytest.raises(StartupError, match="holds no certificate"):
+        try_ca_certificates(settings)
+    trustme.CA().cert_pem.write_to_path(path)
+    try_ca_certificates(settings)
+    try_ca_certificates(config(tmp_path, "localhost"))
 
 
 @pytest.mark.anyio

@@ -95,7 +95,7 @@ def test_a_name_belongs_to_one_site() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("*.example.com", "a wildcard cannot be proved over http-01"),
+        ("*.example.com", "a wildcard cannot be proved over http-01 or tls-alpn-01"),
         ("10.0.0.1", "issues no certificate for an IP address"),
         ("localhost", "is no public name"),
     ],
@@ -149,10 +149,13 @@ def test_the_default_site_must_exist() -> None:
 
 
 def test_http_01_needs_a_port_for_http() -> None:
-    found = faults({"sites": [SITE], "listen": {"http": []}})
+    only = {"challenges": ["http-01"]}
+    found = faults({"sites": [SITE], "listen": {"http": []}, "acme": only})
     assert list(found) == ["listen.http"]
+    config = Config.model_validate({"sites": [SITE], "listen": {"http": []}})
+    assert config.usable_challenges == ("tls-alpn-01",)
     own = {**SITE, "certificate": {"chain": "a", "key": "b"}}
-    Config.model_validate({"sites": [own], "listen": {"http": []}})
+    Config.model_validate({"sites": [own], "listen": {"http": []}, "acme": only})
 
 
 def test_an_address_is_listened_on_once() -> None:
