@@ -15,13 +15,13 @@ has a whole record, and on the normal path nothing is raised. It costs no more t
 record each take 2.7 µs in all, of which the four calls into OpenSSL are 2.0.
 
 *A memory BIO never shrinks.* Fed 256 KiB at once it keeps 340 KiB until the connection ends. So
-bulk goes through in pieces of one full record, in both directions: what an idle session retains is
-17 KiB after small requests, of which OpenSSL's own structures are all but 0.7, and at most 22 KiB
-more for each direction that has carried bulk. Pieces that end with a record also decrypt faster:
-398 µs per MiB, where unaligned pieces of 16 KiB take 487, of 64 KiB 407, and the whole read at
-once 391. For encryption the size hardly matters: 384 µs per MiB in pieces of 16 KiB, 347 in
-pieces of 64, and the same to within noise with the socket included. Reading into a shared buffer
-instead of new ``bytes`` saved nothing (421 µs).
+bulk goes through in pieces of one full record, in both directions: an idle session costs 18 KiB
+after small requests, nearly all of it OpenSSL's own structures, and at most 21 KiB more for each
+direction that has carried bulk. Pieces that end with a record also decrypt faster: 398 µs per MiB,
+where unaligned pieces of 16 KiB take 487, of 64 KiB 407, and the whole read at once 391. For
+encryption the size hardly matters: 384 µs per MiB in pieces of 16 KiB, 347 in pieces of 64, and
+the same to within noise with the socket included. Reading into a shared buffer instead of new
+``bytes`` saved nothing (421 µs).
 """
 
 from __future__ import annotations
