@@ -177,6 +177,7 @@ class FakePool:
         self.waiters: list[Waiter] = []
         self.calls: list[str] = []
         self.holds = False
+        self.on_new: Callable[[Backend], None] = lambda backend: None
 
     @property
     def last(self) -> Backend:
@@ -196,6 +197,7 @@ class FakePool:
         else:
             backend = Backend(self, self.shared)
             self.backends.append(backend)
+            self.on_new(backend)
         waiter.attach(backend.connection)
 
     def refuse(self, error: UpstreamError) -> None:
