@@ -171,7 +171,10 @@ class TlsSession:
         return self._outgoing.read()
 
     def close(self) -> None:
-        """Say close_notify. The other direction stays open until the peer closes it too."""
+        """Say close_notify. The other direction stays open until the peer closes it too.
+
+        Raises :class:`TlsError` when what has come in of the next record is already wrong.
+        """
         if self._closed or not self.established or (self._over and not self.peer_closed):
             return
         self._closed = True

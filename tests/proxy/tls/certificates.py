@@ -48,8 +48,10 @@ class Authority:
         return self.root.cert_pem.bytes().decode()
 
 
-def self_signed(key: CertificateIssuerPrivateKeyTypes, name: str) -> PemPair:
-    """A certificate without a CA, for keys that trustme does not make."""
+def self_signed(
+    key: CertificateIssuerPrivateKeyTypes, name: str, names: x509.ExtensionType | None = None
+) -> PemPair:
+    """A certificate without a CA, for keys and extensions that trustme does not make."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(UTC)
     certificate = (
@@ -60,7 +62,7 @@ def self_signed(key: CertificateIssuerPrivateKeyTypes, name: str) -> PemPair:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now)
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(names or x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .sign(key, None if isinstance(key, _WITHOUT_HASH) else hashes.SHA256())
     )
     return parse_pair(

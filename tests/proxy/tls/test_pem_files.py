@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import logging
 import os
 import threading
@@ -129,6 +130,22 @@ class TestKeyMode:
             for path in open_to_all.iterdir():
                 path.unlink()
             open_to_all.rmdir()
+
+    def test_folders_that_cannot_be_looked_at(
+        self, tmp_path: Path, ecdsa_pair: PemPair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chain, key = write_pair(ecdsa_pair, tmp_path)
+        key.chmod(0o644)
+
+        def forbidden(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        with monkeypatch.context() as patch, pytest.raises(CertificateFileError) as caught:
+            patch.setattr(os, "stat", forbidden)
+            load_pair(chain, key)
+        assert str(caught.value) == (
+            f"the folders of the key {key} cannot be checked: Permission denied"
+        )
 
 
 class TestFileWatch:

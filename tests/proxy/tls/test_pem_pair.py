@@ -7,6 +7,7 @@ import hashlib
 import ssl
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import ExtensionOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,6 +146,11 @@ class TestFaults:
         key = dsa.generate_private_key(1024) if kind == "DSA" else ed448.Ed448PrivateKey.generate()
         with pytest.raises(CertificateFileError, match="allowed are ECDSA, RSA, Ed25519"):
             self_signed(key, "a.b")
+
+    def test_names_that_cannot_be_read(self) -> None:
+        junk = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"junk")
+        with pytest.raises(CertificateFileError, match="extensions cannot be read"):
+            self_signed(ec.generate_private_key(ec.SECP256R1()), "a.b", junk)
 
     @given(st.binary(max_size=200), st.integers(0, 3000))
     def test_damaged_pairs(self, ecdsa_pair: PemPair, junk: bytes, place: int) -> None:

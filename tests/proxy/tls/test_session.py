@@ -271,6 +271,16 @@ class TestClose:
         assert session.peer_closed
         assert session.receive(b"\x17\x03\x03\x00\x01\x00") == b""
 
+    def test_before_a_broken_record_is_complete(
+        self, server: ssl.SSLContext, client: ssl.SSLContext
+    ) -> None:
+        session, theirs = connect(server, client)
+        assert session.receive(b"\x99\x03\x03\x00\x64half of it") == b""
+        with pytest.raises(TlsError, match="TLS session: ") as caught:
+            session.close()
+        theirs.incoming.write(caught.value.to_send)
+        assert theirs.tls.read() == b""  # close_notify comes first
+
     def test_in_the_handshake_there_is_nothing_to_say(self, server: ssl.SSLContext) -> None:
         session = TlsSession(server)
         session.close()
