@@ -4,7 +4,8 @@ The life of a certificate, module by module::
 
     request     what is asked for: names, key types
     manager     tends every certificate; plan, renewal, backoff decide what is due, and when
-    attempt     one attempt: the issuers in order
+    attempts    what is due is done, and what becomes of it is noted
+    failover    ... by the issuers in order
     issuer      what an issuer is; internal is one, acme_issuer the other
     session     an ACME account in use; account makes it, ledger spares the CA
     issuance    an order on its way; placed remembers it, challenges proves the names

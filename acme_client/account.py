@@ -88,6 +88,7 @@ class AccountKeeper:
         self._contact = contact
         self._external = external
         self._slug = directory_slug(authority.directory_url)
+        self._used: AccountRecord | None = None
 
     @property
     def lock_name(self) -> str:
@@ -96,6 +97,10 @@ class AccountKeeper:
     def exists(self) -> bool:
         """Whether opening needs no new account."""
         return self._load() is not None
+
+    def is_open(self) -> bool:
+        """Whether what is in use is what is kept: another process may have changed the key."""
+        return self._used is not None and self._load() == self._used
 
     def open(self) -> None:
         """Give the authority an account that the CA knows."""
@@ -107,7 +112,9 @@ class AccountKeeper:
         self._use(record)
         if record.contact != self._contact:
             self._authority.update_contact(self._contact)
-            self._save(replace(record, contact=self._contact))
+            record = replace(record, contact=self._contact)
+            self._save(record)
+            self._use(record)
 
     def replace_unknown(self, now: datetime) -> None:
         """The CA does not know the account: keep the old one apart and register anew."""
@@ -145,7 +152,7 @@ class AccountKeeper:
             self._authority.directory_url, key_to_pem(key), account.url, account.contact
         )
         self._save(record)
-        self._use(record)
+        self.open()
 
     def deactivate(self) -> None:
         """End the account at the CA and forget it (RFC 8555 §7.3.6)."""
@@ -156,6 +163,7 @@ class AccountKeeper:
         self._authority.deactivate_account()
         self._store.delete_document(self._document)
         self._authority.credentials = None
+        self._used = None
 
     def _register(self, record: AccountRecord | None) -> AccountRecord:
         if record is None:
@@ -188,6 +196,7 @@ class AccountKeeper:
         return record
 
     def _use(self, record: AccountRecord) -> None:
+        self._used = record
         self._authority.credentials = Credentials(record.key, record.url)
 
     @property

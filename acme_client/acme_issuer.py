@@ -114,6 +114,18 @@ class AcmeIssuer:
     async def budget(self, names: tuple[str, ...], environment: Environment) -> list[Budget]:
         return await self.session(environment).budget(names)
 
+    async def roll_over_account_key(self, environment: Environment) -> None:
+        """Give the account a new key (RFC 8555 §7.3.5)."""
+        await self.session(environment).roll_over_account_key()
+
+    async def recover_account(self, key_pem: str, environment: Environment) -> None:
+        """Use the account that the CA has for this key (RFC 8555 §7.3.1)."""
+        await self.session(environment).recover_account(key_pem)
+
+    async def deactivate_account(self, environment: Environment) -> None:
+        """End the account for good (RFC 8555 §7.3.6)."""
+        await self.session(environment).deactivate_account()
+
     async def _rehearse(
         self, staging: AcmeIssuer, task: IssuanceTask, environment: Environment
     ) -> None:

@@ -21,6 +21,7 @@ from acme_client.ari import certificate_identifier
 from acme_client.authority import Authority
 from acme_client.chains import choose_chain, leads_to
 from acme_client.challenges.validation import validate
+from acme_client.compromised import compromised_keys
 from acme_client.conversation import Conversation
 from acme_client.csr import make_csr
 from acme_client.errors import (
@@ -58,13 +59,17 @@ class Issuance:
     async def resume(self) -> tuple[Order, PlacedOrder] | None:
         """The order that an earlier attempt placed, if it is still good for the task."""
         store, certificate_id = self.conversation.environment.store, self.task.certificate_id
-        placed = await on_disk(lambda: load_order(store, self.slug, certificate_id))
+        placed, compromised = await on_disk(
+            lambda: (load_order(store, self.slug, certificate_id), compromised_keys(store))
+        )
         if placed is None:
             return None
         credentials = self.conversation.authority.credentials
         account_url = credentials.url if credentials else None
         now = self.conversation.environment.clock.now()
-        if placed.fits(self.task, account_url, self.profile, now):
+        if placed.key_fingerprint not in compromised and placed.fits(
+            self.task, account_url, self.profile, now
+        ):
             try:
                 order = await self.conversation.order(placed.url)
             except (RateLimited, AccountUnknown):

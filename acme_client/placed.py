@@ -13,6 +13,7 @@ from typing import Any
 
 from acme_client.errors import StoreError
 from acme_client.issuer import IssuanceTask
+from acme_client.keys import certificate_key_from_pem, fingerprint
 from acme_client.store.interface import Store
 
 MAX_AGE = timedelta(days=1)
@@ -32,6 +33,10 @@ class PlacedOrder:
     """The fingerprint of the certificate it was to replace."""
     key_pem: str = field(repr=False)
     placed_at: datetime
+
+    @property
+    def key_fingerprint(self) -> str:
+        return fingerprint(certificate_key_from_pem(self.key_pem).public_key())
 
     def fits(
         self, task: IssuanceTask, account_url: str | None, profile: str | None, now: datetime

@@ -40,37 +40,61 @@ class Plan:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What decides besides the certificate itself."""
+
+    directories: Collection[str]
+    """The issuers that the request may use."""
+    compromised: Collection[str]
+    """Fingerprints of keys that must not be used again."""
+    now: datetime
+
+
 def next_plan(
     request: CertificateRequest,
     key_type: str,
     stored: StoredCertificate | None,
     state: CertificateState,
-    *,
-    directories: Collection[str],
-    compromised: Collection[str],
-    now: datetime,
+    circumstances: Circumstances,
 ) -> Plan:
-    """The earliest thing that is due.
-
-    ``directories`` are the issuers that this request may use, ``compromised`` the fingerprints of
-    keys that must not be used again.
-    """
-    reason = reason_to_issue(request, key_type, stored, directories, compromised)
-    if stored is None or reason is not None:
-        at = max(now, state.retry_at) if state.retry_at else now
-        return Plan(Action.ISSUE, at, reason or "there is no certificate yet")
+    """The earliest thing that is due."""
+    issuing = issuing_plan(request, key_type, stored, state, circumstances)
+    if stored is None or issuing.action is Action.ISSUE:
+        return issuing
+    now = circumstances.now
     state = state.about(stored.fingerprint)
-    renewal = renewal_time(
-        stored.not_before, stored.not_after, state.window, spread_of(stored.fingerprint)
-    )
-    plans = [Plan(Action.RENEW, renewal.at, renewal.rule)]
-    if state.retry_at is not None and state.retry_at > renewal.at:
-        plans = [Plan(Action.RENEW, state.retry_at, f"retry; due since {renewal.rule}")]
+    plans = [issuing]
     if not state.alerted:
         at = alert_time(stored.not_before, stored.not_after)
         plans.append(Plan(Action.ALERT, at, "1/4 of the lifetime left"))
     plans.append(Plan(Action.ASK, state.ask_at or now, "ask the CA for its renewal window"))
     return min(plans, key=lambda plan: max(plan.at, now))
+
+
+def issuing_plan(
+    request: CertificateRequest,
+    key_type: str,
+    stored: StoredCertificate | None,
+    state: CertificateState,
+    circumstances: Circumstances,
+) -> Plan:
+    """When the next certificate is ordered, and why then."""
+    now = circumstances.now
+    reason = reason_to_issue(
+        request, key_type, stored, circumstances.directories, circumstances.compromised
+    )
+    if stored is None or reason is not None:
+        at = max(now, state.retry_at) if state.retry_at else now
+        return Plan(Action.ISSUE, at, reason or "there is no certificate yet")
+    window = state.about(stored.fingerprint).window
+    renewal = renewal_time(
+        stored.not_before, stored.not_after, window, spread_of(stored.fingerprint)
+    )
+    if state.retry_at is not None and state.retry_at > renewal.at:
+        reason = f"the next try after a failure; due since {renewal.at:%Y-%m-%d}: {renewal.rule}"
+        return Plan(Action.RENEW, state.retry_at, reason)
+    return Plan(Action.RENEW, renewal.at, renewal.rule)
 
 
 def reason_to_issue(

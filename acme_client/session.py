@@ -259,7 +259,7 @@ class AcmeSession:
         await self._books.block(scope, Obstacle(until, str(error)))
 
     async def _open_account(self) -> None:
-        if self.authority.credentials is not None:
+        if await on_disk(self._account.is_open):
             return
         await self._directory()
         if not await on_disk(self._account.exists):
@@ -267,7 +267,7 @@ class AcmeSession:
         await self._with_account_lock(self._open_unless_open)
 
     def _open_unless_open(self) -> None:
-        if self.authority.credentials is None:
+        if not self._account.is_open():
             self._account.open()
 
     async def _replace_account(self, unknown: Credentials | None) -> None:

@@ -215,11 +215,10 @@ def run_pebble(
         dns_server = subprocess.Popen(
             [
                 _required("pebble-challtestsrv"),
-                *("-dns01", server.dns),
                 *("-management", f"127.0.0.1:{dns_management}"),
                 *("-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""),
                 *("-http01", "", "-https01", "", "-tlsalpn01", ""),
-                *_without_doh(),
+                *_dns_flags(server.dns),
             ],
             stdout=log,
             stderr=log,
@@ -251,12 +250,17 @@ def pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PebbleFactory]:
         yield start
 
 
-def _without_doh() -> tuple[str, ...]:
-    """Newer challenge test servers also answer DNS over HTTPS, on a fixed port, if they may."""
+def _dns_flags(address: str) -> tuple[str, ...]:
+    """What makes the challenge test server serve DNS here, and DNS over HTTPS nowhere.
+
+    The flag for the former changed its name, the latter came later, and on a fixed port.
+    """
     usage = subprocess.run(
         [_required("pebble-challtestsrv"), "-h"], capture_output=True, text=True, check=False
     )
-    return ("-doh", "") if "-doh" in usage.stderr + usage.stdout else ()
+    flags = usage.stderr + usage.stdout
+    serve = "-dnsserver" if "-dnsserver" in flags else "-dns01"
+    return (serve, address, *(("-doh", "") if "-doh" in flags else ()))
 
 
 def _required(name: str) -> str:
