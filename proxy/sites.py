@@ -31,8 +31,8 @@ from proxy.upstream.pool import Pool, PoolOptions, PoolShared
 
 logger = logging.getLogger(__name__)
 
-ALPN: Final = ("h2", "http/1.1")
-"""What is spoken to clients, in order of preference."""
+ALPN: Final = ("h2", "http/1.1", "http/1.0")
+"""What is spoken to clients, in order of preference; ``curl --http1.0`` offers nothing but that."""
 
 ACME_TLS_1: Final = "acme-tls/1"
 """RFC 8737 §6.2: who offers this is a CA's validator, never a browser."""
