@@ -258,6 +258,7 @@ class ServerConnection(ReceivingHalf):
         stream.ignored = True
         self.streams[stream_id] = stream
         self.handler.on_bad_request(stream_id, error.status, str(error))
+        self._floods.note_reset(self._clock.now)
 
     def _later_block(self, stream_id: int, block: Block, end_stream: bool) -> None:
         """HEADERS on a stream that has been opened before: trailers, or too late."""

@@ -25,8 +25,9 @@ dribbles              DATA frames that we had to cut small for want of window (C
 the data by 16 KiB, within the same 10 seconds.
 
 *Resets* (rapid reset, and MadeYouReset where the client provokes ours): of 500 requests, no more
-than half may end by a reset that the client sent within a second of opening the stream, or caused.
-The counts are halved as they grow, so a long good record does not buy a long flood.
+than half may end by a reset that the client sent within a second of opening the stream, or caused;
+an answer of 431 or 414 counts as one. The counts are halved as they grow, so a long good record
+does not buy a long flood.
 """
 
 from __future__ import annotations

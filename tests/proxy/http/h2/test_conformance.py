@@ -1,8 +1,8 @@
 """RFC 9113 and RFC 7541 section by section, on raw frames.
 
 The first part (:mod:`tests.proxy.http.h2.h2spec_cases`) follows the public case list of h2spec; the
-second adds what RFC 9113, RFC 8441 and RFC 9218 demand beyond it. Every case says what a client sends
-after the handshake and what has to come of it:
+second adds what RFC 9113, RFC 8441 and RFC 9218 demand beyond it. Every case says what a client
+sends after the handshake and what has to come of it:
 
 ======================  =========================================================================
 ``response N``          stream N is answered
