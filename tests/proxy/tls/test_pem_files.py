@@ -140,9 +140,10 @@ class TestKeyMode:
         def forbidden(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        with monkeypatch.context() as patch, pytest.raises(CertificateFileError) as caught:
+        with monkeypatch.context() as patch:
             patch.setattr(os, "stat", forbidden)
-            load_pair(chain, key)
+            with pytest.raises(CertificateFileError) as caught:
+                load_pair(chain, key)
         assert str(caught.value) == (
             f"the folders of the key {key} cannot be checked: Permission denied"
         )

@@ -147,6 +147,13 @@ class TestFaults:
         with pytest.raises(CertificateFileError, match="allowed are ECDSA, RSA, Ed25519"):
             self_signed(key, "a.b")
 
+    def test_a_curve_that_nobody_knows(self, ecdsa_pair: PemPair) -> None:
+        der = ssl.PEM_cert_to_DER_cert(blocks(ecdsa_pair.chain_pem)[0].decode())
+        p256, unknown = bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030177")
+        chain = ssl.DER_cert_to_PEM_cert(der.replace(p256, unknown)).encode()
+        with pytest.raises(CertificateFileError, match="public key cannot be read"):
+            parse_pair(chain, ecdsa_pair.key_pem)
+
     def test_names_that_cannot_be_read(self) -> None:
         junk = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"junk")
         with pytest.raises(CertificateFileError, match="extensions cannot be read"):
