@@ -206,9 +206,10 @@ class Forwarding:
         head: all of the upstream's head but the connection's part and the empty line.
         tunnel: a WebSocket upgrade is asked for.
         too_large: the body's declared length is over the route's limit.
+        changes_response: the route has rules for the response's headers.
     """
 
-    __slots__ = ("head", "maker", "route", "site", "too_large", "tunnel")
+    __slots__ = ("changes_response", "head", "maker", "route", "site", "too_large", "tunnel")
 
     def __init__(
         self, maker: object, head: RequestHead, site: SiteRoutes[Pool], route: Route[Pool]
@@ -218,6 +219,7 @@ class Forwarding:
         self.site = site
         self.route = route
         self.too_large = bool(route.body_bytes) and fields.length > route.body_bytes
+        self.changes_response = bool(route.response_rules)
         self.tunnel = fields.websocket and head.method == b"GET" and head.version >= HTTP_1_1
         parts = [
             head.method,
@@ -255,6 +257,7 @@ class Exchange:
     response_started = False
     tunnel = False
     _frames: FrameTracker
+    _changes_response = False
     _leaving = False
     _said_goodbye = False
     done = False
@@ -315,6 +318,7 @@ class Exchange:
     def forward(self, plan: Forwarding) -> None:
         """Hand the request to the pool of the plan's route."""
         self._route = plan.route
+        self._changes_response = plan.changes_response
         if plan.too_large:
             self.refuse(413, close=True)
             return
@@ -322,7 +326,17 @@ class Exchange:
         if self.info.trusted is not None:
             self.info = self.info.behind_proxy(self.head.fields)
         self.request_head = plan.head + self.info.forwarded
-        self._acquire()
+        direct = self.request_ended and not self.client_blocked
+        connection = plan.route.pool.ready() if direct else None
+        if connection is None:
+            self._acquire()
+            return
+        self.attempts = 1
+        self._upstream = connection
+        self.upstream_name = connection.name
+        connection.request(self, self.request_head)
+        services = self._services
+        self.deadline = services.clock.now + services.limits.upstream_response_timeout
 
     # -- the client's side calls these ---------------------------------------------------------
 
@@ -486,7 +500,9 @@ class Exchange:
         self.tunnel = False
         self.response_started = True
         self.status = head.status
-        self.client.send_head(self._by_rules(head), length)
+        if self._changes_response:
+            head = self._by_rules(head)
+        self.client.send_head(head, length)
 
     def response_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None:
         """A whole final response; the connection has already been given back."""
@@ -494,8 +510,13 @@ class Exchange:
         self.response_started = True
         self.status = head.status
         self.sent = len(data)
-        self._finish()
-        self.client.send_whole(self._by_rules(head), length, data)
+        self.done = True
+        services = self._services
+        if services.access_log is not None:
+            services.access_log(self)
+        if self._changes_response:
+            head = self._by_rules(head)
+        self.client.send_whole(head, length, data)
 
     def response_upgrade(self, head: ResponseHead) -> None:
         """The backend switched protocols, as it was asked to (RFC 9110 §7.8)."""
@@ -580,10 +601,8 @@ class Exchange:
     # -- inside --------------------------------------------------------------------------------
 
     def _by_rules(self, head: ResponseHead) -> ResponseHead:
-        route = self._route
-        if route is not None and (rules := route.response_rules):
-            return rules.apply(head)
-        return head
+        assert self._route is not None
+        return self._route.response_rules.apply(head)
 
     def _acquire(self, failed: UpstreamConnection | None = None) -> None:
         assert self._route is not None

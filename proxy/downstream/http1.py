@@ -222,8 +222,13 @@ class Http1Connection:
             self.send_end()
             return
         self._exchange = None
-        self._out += (response_wire(head, length), data)
-        self._next_request()
+        self._out.append((head.wire or response_wire(head, length)) + data)
+        if self._state == _WAIT and not self._held and not self._paused:
+            self._state = _IDLE
+            services = self._services
+            self._deadline = services.clock.now + services.limits.keep_alive_timeout
+        else:
+            self._next_request()
 
     def send_head(self, head: ResponseHead, length: int | None) -> None:
         self._settle_keep_alive()

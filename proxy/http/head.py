@@ -185,9 +185,12 @@ class ResponseHead:
 
     ``wire`` and ``block`` are kept here by the client's side: the head as most HTTP/1.1 clients
     get it, and encoded for HTTP/2.
+
+    ``plain_length`` is the length of the body of an ordinary response: final, with a body of known
+    length behind it, on a connection that stays; -1 for all others.
     """
 
-    __slots__ = ("block", "fields", "reason", "status", "version", "wire")
+    __slots__ = ("block", "fields", "plain_length", "reason", "status", "version", "wire")
 
     def __init__(self, status: int, reason: bytes, version: int, fields: ResponseFields) -> None:
         self.status = status
@@ -196,6 +199,9 @@ class ResponseHead:
         self.fields = fields
         self.wire: bytes | None = None
         self.block: bytes | None = None
+        length = fields.length
+        ordinary = status >= 200 and status not in (204, 304) and version == HTTP_1_1
+        self.plain_length = length if ordinary and length is not None and not fields.close else -1
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status}>"
@@ -251,7 +257,16 @@ class Memory(Generic[Meaning]):
 class HeadReader:
     """Reads heads with one engine under one set of limits; one per worker."""
 
-    __slots__ = ("_engine", "_fields", "_limits", "_requests", "_responses", "engine", "recall")
+    __slots__ = (
+        "_engine",
+        "_fields",
+        "_limits",
+        "_requests",
+        "_responses",
+        "engine",
+        "recall",
+        "recall_response",
+    )
 
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self.engine = engine
@@ -262,6 +277,8 @@ class HeadReader:
         self._responses: Memory[ResponseHead] = Memory()
         self.recall = self._requests.get
         """The meaning of a request head that was seen before; None says nothing."""
+        self.recall_response = self._responses.get
+        """The same for response heads."""
 
     def request(self, block: bytes) -> RequestHead:
         """The meaning of a complete request head, from request line to empty line.

@@ -74,6 +74,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_eof_sent",
         "_informational",
         "_partial",
+        "_recall",
         "_paused",
         "_remaining",
         "_reusable",
@@ -95,6 +96,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def __init__(self, home: Home, shared: Shared) -> None:
         self.home = home
         self._shared = shared
+        self._recall = shared.reader.recall_response
         self.name = home.name
         self._transport: asyncio.Transport | None = None
         self._sink: ResponseSink | None = None
@@ -123,6 +125,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return self._state != _CLOSED and self._transport is not None
 
     # -- the exchange calls these --------------------------------------------------------------
+
+    def request(self, sink: ResponseSink, data: bytes) -> None:
+        """Begin an exchange with a request that is complete, as most are: all in one step."""
+        self._sink = sink
+        self._state = _HEAD
+        self._informational = 0
+        self._touched = False
+        self.answered = False
+        self.request_sent = True
+        self.uses += 1
+        self._transport.write(data)  # type: ignore[union-attr]  # it is open
 
     def take(self, sink: ResponseSink) -> None:
         """Begin an exchange."""
@@ -194,7 +207,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         state = self._state
         try:
             if state == _HEAD:
-                self._receive_head(sink, bytes(data))
+                self._receive_response(sink, bytes(data))
             elif state == _LENGTH:
                 self._receive_length(sink, data)
             elif state == _CHUNKED:
@@ -241,8 +254,28 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _receive_head(self, sink: ResponseSink, data: bytes) -> None:
+    def _receive_response(self, sink: ResponseSink, data: bytes) -> None:
+        """The usual response: whole in one piece, with a head that was seen before."""
         self._touched = True
+        end = data.find(HEAD_END) + 4
+        head = self._recall(data[:end])
+        if (
+            head is None
+            or head.plain_length != len(data) - end
+            or not self.request_sent
+            or self._partial
+            or self._paused
+            or sink.head.method == b"HEAD"
+        ):
+            self._receive_head(sink, data)
+            return
+        self._sink = None
+        self._state = _IDLE
+        self.answered = True
+        self.home.give_back(self)
+        sink.response_whole(head, head.plain_length, data[end:])
+
+    def _receive_head(self, sink: ResponseSink, data: bytes) -> None:
         partial = self._partial
         if partial:
             searched = max(0, len(partial) - 3)

@@ -151,9 +151,11 @@ class Upstream:
     def give_back(self, connection: UpstreamConnection) -> None:
         """The exchange on it is over and the connection is as good as new."""
         self.keep(connection)
+        self.state.active -= 1
         if not self.health.quiet:
             self.health.request_succeeded()
-        self._pool.released(self)
+        if self._pool.has_queue:
+            self._pool.serve_queue()
 
     def keep(self, connection: UpstreamConnection) -> None:
         """Let it wait for the next exchange."""
@@ -241,6 +243,17 @@ class Pool:
 
     # -- an exchange calls these ---------------------------------------------------------------
 
+    def ready(self) -> UpstreamConnection | None:
+        """An idle connection, when there is nothing to decide: one upstream, and it is well."""
+        only = self._only
+        if only is None or not only.idle or self._queue or not only.health.quiet:
+            return None
+        state = only.state
+        if state.active >= state.limit:
+            return None
+        state.active += 1
+        return only.idle.pop()
+
     def acquire(self, waiter: Waiter, failed: UpstreamConnection | None = None) -> None:
         """Give the waiter a connection, now or later, or tell it that there is none.
 
@@ -249,14 +262,6 @@ class Pool:
             failed: the connection that closed under its request just now. The next one is new
                 (other idle ones may be as dead), and to another upstream if there is one.
         """
-        only = self._only
-        if only is not None and only.idle and only.health.quiet and failed is None:
-            # The usual pool in its usual state: one upstream, well, with an idle connection.
-            state = only.state
-            if state.active < state.limit and not self._queue:
-                state.active += 1
-                waiter.attach(only.idle.pop())
-                return
         self.shared.awake.add(self)
         if self._queue:
             self._enqueue(waiter)
@@ -274,11 +279,15 @@ class Pool:
 
     # -- upstreams and the worker call these ---------------------------------------------------
 
+    @property
+    def has_queue(self) -> bool:
+        """Whether somebody waits for an upstream with room."""
+        return bool(self._queue)
+
     def released(self, upstream: Upstream) -> None:
         """An exchange has left the upstream."""
         upstream.state.active -= 1
-        if self._queue:
-            self._serve_queue()
+        self.serve_queue()
 
     def start_checks(self) -> list[Coroutine[object, object, None]]:
         """The active checks of this pool, to be run for as long as the worker serves."""
@@ -308,7 +317,7 @@ class Pool:
             waiter, _ = self._queue.popleft()
             if not waiter.done:
                 self._refuse(waiter, "no upstream had room in time")
-        self._serve_queue()  # an upstream may have come back with nobody on it
+        self.serve_queue()  # an upstream may have come back with nobody on it
         if not self._queue and not any(upstream.is_busy for upstream in self._upstreams):
             self.shared.awake.discard(self)
 
@@ -326,7 +335,8 @@ class Pool:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _serve_queue(self) -> None:
+    def serve_queue(self) -> None:
+        """Start those who wait, for as long as there is room."""
         while self._queue:
             entry = self._queue.popleft()  # first: what starting it leads to may come back here
             if not entry[0].done and not self._start(entry[0]):
@@ -429,6 +439,8 @@ class Pool:
             raise UpstreamTimeout(f"no connection within {timeout:g} s") from error
         except OSError as error:
             raise UpstreamUnavailable(f"cannot connect: {error.strerror or error}") from error
+        if not connection.is_open:
+            raise UpstreamUnavailable("the connection was closed at once")
         return connection
 
     def _key(self, waiter: Waiter) -> bytes:

@@ -183,6 +183,12 @@ class FakePool:
     def last(self) -> Backend:
         return self.backends[-1]
 
+    def ready(self) -> UpstreamConnection | None:
+        if self.holds or not self.idle:
+            return None
+        self.calls.append("acquire")
+        return self.idle.pop().connection
+
     def acquire(self, waiter: Waiter, failed: UpstreamConnection | None = None) -> None:
         self.calls.append("again" if failed else "acquire")
         self.waiters.append(waiter)
