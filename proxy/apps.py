@@ -81,9 +81,15 @@ def _watched(app: str, folder: Path) -> Path:
     return folder / package if dot and (folder / package).is_dir() else folder
 
 
-def app_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of an app: ours, without our own configuration and its secrets."""
-    return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+def app_environ(environ: Mapping[str, str], user: User | None) -> dict[str, str]:
+    """The environment of an app: ours, without our own configuration and its secrets.
+
+    Whom we have become is told as login does, so that nothing looks for root's home.
+    """
+    own = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+    if user is not None:
+        own |= {"HOME": user.home, "USER": user.name, "LOGNAME": user.name}
+    return own
 
 
 def remove_stale_socket(address: UnixAddress) -> None:

@@ -118,6 +118,7 @@ class User:
     name: str
     uid: int
     gid: int
+    home: str = "/"
 
 
 def find_user(name: str) -> User:
@@ -125,7 +126,7 @@ def find_user(name: str) -> User:
         entry = pwd.getpwnam(name)
     except KeyError:
         raise ConfigError(f"user: there is no user {name!r} on this machine") from None
-    return User(name, entry.pw_uid, entry.pw_gid)
+    return User(name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
 
 
 def become(user: User) -> None:

@@ -113,7 +113,7 @@ def _reason(address: TcpAddress, error: OSError) -> str:
             return (
                 f"Not allowed to listen on port {port}: start as root with `user` set, "
                 "or give the service AmbientCapabilities=CAP_NET_BIND_SERVICE (systemd), "
-                f"or run `sysctl net.ipv4.ip_unprivileged_port_start={port}`, "
+                f"or run `sysctl net.ipv4.ip_unprivileged_port_start={min(port, 80)}`, "
                 "or `setcap cap_net_bind_service=+ep` on the Python binary, "
                 "or choose ports from 1024 with --port and --http-port"
             )

@@ -74,7 +74,7 @@ def serve(config: Config, environ: Mapping[str, str], *, reload: bool = False) -
             sockets=sockets,
             contexts=make_site_contexts(config),
             app_sockets=app_sockets(config, folder) if folder else {},
-            environ=environ,
+            environ=app_environ(environ, user),
             reload=reload,
         )
         logger.info("Started Vestibule [%d]", os.getpid())
@@ -103,6 +103,7 @@ class Plan:
     contexts: list[SiteContext]
     app_sockets: Mapping[int, UnixAddress]
     environ: Mapping[str, str]
+    """For the apps."""
     reload: bool
 
     def roles(self, *, with_manager: bool) -> list[FrontRole | BackendRole]:
@@ -146,7 +147,7 @@ class Plan:
         remove_stale_socket(address)
         level = self.config.log.level
         command = uvicorn_command(site, address, level=level, reload=self.reload)
-        return execute(command, site.app_dir or Path.cwd(), app_environ(self.environ))
+        return execute(command, site.app_dir or Path.cwd(), self.environ)
 
     def _worker(self, channel: ChannelEnd) -> int:
         log = logs.configure(self.config.log.level, access=self.config.log.access, threaded=True)

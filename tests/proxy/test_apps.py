@@ -83,7 +83,15 @@ def test_an_app_in_a_package_is_watched_there(tmp_path: Path) -> None:
 
 
 def test_an_app_does_not_see_our_configuration() -> None:
-    assert app_environ({"PATH": "/bin", "VESTIBULE_EMAIL": "x"}) == {"PATH": "/bin"}
+    environ = {"PATH": "/bin", "HOME": "/root", "VESTIBULE_EMAIL": "x"}
+    assert app_environ(environ, None) == {"PATH": "/bin", "HOME": "/root"}
+    user = User("me", 1, 1, "/home/me")
+    assert app_environ(environ, user) == {
+        "PATH": "/bin",
+        "HOME": "/home/me",
+        "USER": "me",
+        "LOGNAME": "me",
+    }
 
 
 def test_a_socket_left_behind_is_removed(tmp_path: Path) -> None:

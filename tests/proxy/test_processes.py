@@ -130,6 +130,11 @@ print(outcome(child))
     assert done.stdout.endswith("5\n")
 
 
+def test_a_user_has_a_home() -> None:
+    entry = pwd.getpwuid(os.geteuid())
+    assert find_user(entry.pw_name).home == entry.pw_dir
+
+
 def test_a_user_that_does_not_exist() -> None:
     with pytest.raises(ConfigError, match="there is no user 'no-such-user'"):
         find_user("no-such-user")
