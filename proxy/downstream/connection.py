@@ -295,11 +295,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         session = self._session
         if session is not None:
             try:
-                session.write(data)
+                data = session.seal(data)
             except TlsError as error:
                 self._end_broken_tls(session, error)
                 return
-            data = session.ciphertext_to_send()
         self._transport.write(data)
 
     def write_eof(self) -> None:

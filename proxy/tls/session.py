@@ -50,6 +50,7 @@ class TlsSession:
         "_tls",
         "_incoming",
         "_outgoing",
+        "_outgoing_read",
         "_read",
         "_write",
         "_sealed",
@@ -67,6 +68,7 @@ class TlsSession:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._read = self._tls.read
         self._write = self._tls.write
+        self._outgoing_read = self._outgoing.read
         self._sealed: list[bytes] = []  # ciphertext that was taken out of the BIO
 
         self._missing = 0  # bytes that the record in the BIO still lacks
@@ -160,6 +162,17 @@ class TlsSession:
                 self._sealed.append(self._outgoing.read())
         except ssl.SSLError as error:
             raise self._failure(error) from error
+
+    def seal(self, plaintext: bytes) -> bytes:
+        """Encrypt and hand out at once: :meth:`write` and :meth:`ciphertext_to_send` in one."""
+        if len(plaintext) <= TLS_RECORD_BYTES and plaintext and not self._sealed:
+            try:
+                self._write(plaintext)
+            except ssl.SSLError as error:
+                raise self._failure(error) from error
+            return self._outgoing_read()
+        self.write(plaintext)
+        return self.ciphertext_to_send()
 
     def ciphertext_to_send(self) -> bytes:
         """What the peer should get now, handed out once; empty when there is nothing."""
