@@ -50,7 +50,7 @@ from proxy.sites import (
     make_router,
     make_site_routes,
 )
-from proxy.sockets import BoundSockets, address_of
+from proxy.sockets import BACKLOG, BoundSockets, address_of
 from proxy.tls.contexts import SiteContext
 from proxy.tls.pem_files import PairFollower, follow
 from proxy.tls.pem_pair import PemPair, parse_pair
@@ -191,7 +191,7 @@ class Worker:
                 announced = address in listen.proxy_protocol
                 shared = self._front(application, tls, trusted, proxy_protocol=announced)
                 server = await self._loop.create_server(
-                    partial(ClientConnection, shared), sock=listening
+                    partial(ClientConnection, shared), sock=listening, backlog=BACKLOG
                 )
                 self._servers.append(server)
 
