@@ -279,7 +279,7 @@ class ReceivingHalf(ControlFrames):
         if (
             self._fragments is not None
             or not self._peer.received
-            or (len(pending) > 3 and pending[3] in (HEADERS, CONTINUATION))
+            or (pending and (len(pending) < 4 or pending[3] in (HEADERS, CONTINUATION)))
         ):
             if self._head_since is None:
                 self._head_since = self._clock.now
