@@ -74,10 +74,11 @@ def _become_child(run: Callable[[], int], parent: int) -> NoReturn:
 
 def _reset_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
-    # Ctrl+C on a terminal reaches the whole group; what it means is the parent's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal sends these to the whole group; what they mean is the parent's decision.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
@@ -99,7 +100,7 @@ def execute(arguments: Sequence[str], folder: Path, environ: Mapping[str, str]) 
     """
     os.setpgid(0, 0)
     # Python ignores these (PEP 475 has the reason); a program expects the default.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)

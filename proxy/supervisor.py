@@ -47,7 +47,7 @@ GIVE_UP_AFTER = 5
 """Deaths in a row of a child of the front that never served: then starting has failed."""
 
 _FATAL = frozenset({ConfigError.exit_code, StartupError.exit_code})
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,9 @@ class Supervisor:
         self._wakeup.setblocking(False)
         self._wakeup_in.setblocking(False)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
-        before = {number: signal.signal(number, _only_wake_up) for number in _SIGNALS}
+        before = {
+            number: signal.signal(number, _only_wake_up) for number in (*_STOPS, signal.SIGCHLD)
+        }
         wakeup_before = signal.set_wakeup_fd(self._wakeup_in.fileno(), warn_on_full_buffer=False)
         try:
             while self._has_work():
@@ -204,7 +206,7 @@ class Supervisor:
         except BlockingIOError:
             return
         for number in received:
-            if number in (signal.SIGTERM, signal.SIGINT):
+            if number in _STOPS:
                 self._stop_or_force()
 
     def _serve_channel(self, child: Child) -> None:

@@ -60,6 +60,7 @@ signal.signal(signal.SIGTERM, lambda *_: print("parent's handler"))
 def child():
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -138,6 +138,15 @@ def test_all_serve_and_all_stop(start: Starter) -> None:
     assert parent.errors == "INFO:     Shutting down; press CTRL+C again to force\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_else_stops(start: Starter, number: signal.Signals) -> None:
+    parent = start('supervise(front("a"))')
+    parent.expect("ready")
+    parent.send(number)
+    assert parent.end() == 0
+    assert parent.seen[-1] == "a stopped"
+
+
 def test_a_killed_worker_is_replaced_and_the_others_stay(start: Starter) -> None:
     parent = start('supervise(front("a"), front("b"))')
     parent.expect("ready")
