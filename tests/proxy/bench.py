@@ -84,10 +84,10 @@ class FakeChannel:
 
 
 class FakeTransport(asyncio.Transport):
-    """A backend's socket."""
+    """A socket: a backend's, or a client's."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, extra: dict[str, object] | None = None) -> None:
+        super().__init__(extra)
         self.written = bytearray()
         self.waiting = 0
         self.eof = False
@@ -107,6 +107,9 @@ class FakeTransport(asyncio.Transport):
         self.written += data
         self.on_write()
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def write_eof(self) -> None:
         self.eof = True
 
@@ -123,11 +126,9 @@ class FakeTransport(asyncio.Transport):
         return self.paused
 
     def pause_reading(self) -> None:
-        assert not self.paused
         self.paused = True
 
     def resume_reading(self) -> None:
-        assert self.paused
         self.paused = False
 
 
