@@ -169,6 +169,8 @@ class Conversation:
                     events.append(event)
                 case ("error", *_):
                     raise AssertionError(event)
+                case ("writable", _):
+                    pass  # about sending, of which the reference does nothing
                 case _:
                     events.append(event)
         self.handler.events = []
