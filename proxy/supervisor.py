@@ -56,6 +56,8 @@ class FrontRole:
 
     name: str
     run: Callable[[ChannelEnd], int]
+    vital: bool = True
+    """Without it nothing is served: that it cannot start is the end of all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,10 @@ class Child:
     @property
     def is_front(self) -> bool:
         return isinstance(self.role, FrontRole)
+
+    @property
+    def is_vital(self) -> bool:
+        return isinstance(self.role, FrontRole) and self.role.vital
 
 
 class Supervisor:
@@ -228,16 +234,19 @@ class Supervisor:
 
     def _take(self, notice: Notice, sender: Child) -> None:
         if notice.kind == "ready":
-            sender.has_served = True
-            front = [child for child in self._children if child.is_front]
-            if not self._announced and all(child.has_served for child in front):
-                self._announced = True
-                self._on_ready()
+            self._note_serving(sender)
             return
         for child in self._children:
             if child is not sender and child.channel is not None:
                 child.channel.send(notice)
                 self._watch(child)
+
+    def _note_serving(self, child: Child) -> None:
+        child.has_served = True
+        front = [child for child in self._children if child.is_front]
+        if not self._announced and all(child.has_served for child in front):
+            self._announced = True
+            self._on_ready()
 
     def _watch(self, child: Child) -> None:
         """Wait for room to write only while something waits to be written."""
@@ -271,7 +280,10 @@ class Supervisor:
                 self._stop_backends()
             return
         wait = child.restarts.wait_after_death(self._clock() - child.started_at)
-        if child.is_front and not child.has_served:
+        if child.is_front and not child.is_vital:
+            # The others need not wait for it any longer, and serve without it.
+            self._note_serving(child)
+        elif child.is_vital and not child.has_served:
             if code in _FATAL:
                 # It has said why. What it refuses now it will refuse again.
                 self._exit_code = code

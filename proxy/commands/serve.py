@@ -121,7 +121,8 @@ class Plan:
             FrontRole(name=f"worker {number}", run=self._worker) for number in range(1, count + 1)
         ]
         if with_manager:
-            roles.append(FrontRole(name="certificate manager", run=self._manager))
+            manager = FrontRole(name="certificate manager", run=self._manager, vital=False)
+            roles.append(manager)
         return roles
 
     def announce(self) -> None:

@@ -45,8 +45,8 @@ def worker(name, channel, ready=True, on_term=leave):
     say(name, "orphaned")
     return 0
 
-def front(name, run=worker, **options):
-    return FrontRole(name=name, run=lambda channel: run(name, channel, **options))
+def front(name, run=worker, vital=True, **options):
+    return FrontRole(name=name, run=lambda channel: run(name, channel, **options), vital=vital)
 
 def backend(name, code):
     arguments = [sys.executable, "-c", code]
@@ -183,6 +183,21 @@ supervise(front("a", crash))
     assert parent.end() == 1
     assert parent.seen.count("trying") == 5
     assert "ended with exit code 9 5 times without serving" in parent.errors
+
+
+def test_without_what_is_not_vital_the_others_serve(start: Starter) -> None:
+    parent = start(
+        """
+def refuse(name, channel):
+    raise StartupError("The CA's file cannot be read")
+supervise(front("a"), front("b", refuse, vital=False))
+"""
+    )
+    parent.expect("ready")
+    parent.send(signal.SIGTERM)
+    assert parent.end() == 0
+    assert "ERROR:    The CA's file cannot be read" in parent.errors
+    assert "ended with exit code 3; another is started at once" in parent.errors
 
 
 def test_an_error_nobody_expected_is_shown(start: Starter) -> None:
