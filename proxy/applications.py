@@ -61,7 +61,8 @@ class ForwardToSites:
         head = exchange.head
         site = self._router.site(head.fields.host_name)
         if site is None or (own is not None and own is not site):
-            exchange.refuse(421)
+            # The client is on the wrong connection; over HTTP/1.1 it is of no more use to it.
+            exchange.refuse(421, close=True)
             return
         if head.method in (b"TRACE", b"CONNECT"):
             # TRACE would reflect the headers that we add. CONNECT is for forward proxies, and
@@ -96,7 +97,7 @@ class RedirectToHttps:
         if head.target.startswith(CHALLENGE_PREFIX):
             self._challenge(exchange)
         elif self._router.site(head.fields.host_name) is None:
-            exchange.refuse(421)
+            exchange.refuse(421, close=True)
         elif head.method in (b"TRACE", b"CONNECT"):
             exchange.refuse(405, close=True)
         else:
