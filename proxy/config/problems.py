@@ -73,11 +73,13 @@ def _in_words(detail: ErrorDetails) -> str:
             return f"{_shown(value)} is too small; allowed is {context['ge']} or more"
         case "greater_than":
             return f"{_shown(value)} is too small; it must be more than {context['gt']:g}"
+        case "less_than_equal":
+            return f"{_shown(value)} is too large; allowed is {context['le']} or less"
         case "too_short":
             return "is empty; at least one is needed"
         case "tuple_type":
             return f"{_shown(value)} is no list; write it in brackets: [ ... ]"
-        case "model_type" | "model_attributes_type":
+        case "model_type" | "model_attributes_type" | "dict_type":
             return f"{_shown(value)} is no table; write it as key = value pairs"
         case "string_type":
             return f"{_shown(value)} is not text; write it in quotes"

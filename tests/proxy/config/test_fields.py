@@ -15,8 +15,11 @@ from proxy.config.fields import (
     parse_directory,
     parse_email,
     parse_file,
+    parse_hash_by,
     parse_name,
+    parse_network,
     parse_route_path,
+    parse_statuses,
     parse_storage,
 )
 
@@ -120,6 +123,41 @@ def test_a_route_path(text: str) -> None:
 def test_a_bad_route_path_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"must start with|has .* in it"):
         parse_route_path(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("10.1.2.3/8", "10.0.0.0/8"),
+        ("2001:db8::1", "2001:db8::1/128"),
+    ],
+)
+def test_a_network(text: str, network: str) -> None:
+    assert parse_network(text) == network
+
+
+@pytest.mark.parametrize("text", ["", "example.com", "10.0.0.0/33", "10.0.0"])
+def test_a_bad_network_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"such as 10\.0\.0\.0/8"):
+        parse_network(text)
+
+
+@pytest.mark.parametrize("text", ["address", "header:X-User", "cookie:session"])
+def test_what_hashing_looks_at(text: str) -> None:
+    assert parse_hash_by(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "header", "header:", "cookie:a b", "path:/x"])
+def test_what_hashing_cannot_look_at(text: str) -> None:
+    with pytest.raises(ValueError, match="allowed are address, header:NAME and cookie:NAME"):
+        parse_hash_by(text)
+
+
+def test_expected_statuses() -> None:
+    assert parse_statuses("200-299,304")
+    with pytest.raises(ValueError, match="nonsense"):
+        parse_statuses("nonsense")
 
 
 def test_an_email_and_a_file() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.addresses import TcpAddress
-from proxy.config.load import Loaded, load
+from proxy.config.load import Loaded, find_storage, load
 from proxy.config.options import Options, Tree
 from proxy.errors import ConfigError
 
@@ -87,6 +87,11 @@ def test_later_sources_win(tmp_path: Path) -> None:
 def test_an_option_wins_over_the_variable_of_its_key(tmp_path: Path) -> None:
     environ = {"VESTIBULE_EMAIL": "a@a.example", "VESTIBULE_ACME__EMAIL": "b@a.example"}
     assert loaded(tmp_path, SITE, environ).config.acme.email == "a@a.example"
+
+
+def test_the_store_without_a_configuration(tmp_path: Path) -> None:
+    assert find_storage({}, tmp_path) == f"file:{tmp_path}/state"
+    assert find_storage({"VESTIBULE_STORAGE": "file:x"}, tmp_path) == f"file:{tmp_path}/x"
 
 
 def test_port(tmp_path: Path) -> None:

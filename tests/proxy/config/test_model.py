@@ -135,6 +135,38 @@ def test_backends_that_do_not_fit(site: dict[str, Any], key: str, reason: str) -
     assert reason in found[f"sites.0{key}"]
 
 
+@pytest.mark.parametrize(
+    ("tree", "key"),
+    [
+        ({"balancing": {"weights": [1, 2]}}, "sites.0.balancing.weights"),
+        (
+            {"routes": [{"path": "/a", "balancing": {"weights": [1, 2]}}]},
+            "sites.0.routes.0.balancing.weights",
+        ),
+    ],
+)
+def test_weights_are_one_for_each_upstream(tree: dict[str, Any], key: str) -> None:
+    found = faults({"sites": [{**SITE, **tree}]})
+    assert found == {key: "has 2 weights for 1 upstreams; give one for each"}
+    two = {**SITE, **tree, "upstreams": ["h:1", "h:2"]}
+    Config.model_validate({"sites": [two]})
+
+
+def test_header_rules_are_checked() -> None:
+    for rules in ({"request_set": {"a b": "x"}}, {"response_set": {"X": "a\nb"}}):
+        assert "sites.0.headers" in faults({"sites": [{**SITE, "headers": rules}]})
+    Config.model_validate({"sites": [{**SITE, "headers": {"request_remove": ["Cookie"]}}]})
+
+
+def test_proxy_protocol_needs_a_listener_and_somebody_to_trust() -> None:
+    listen = {"proxy_protocol": ["[::]:443"]}
+    assert list(faults({"sites": [SITE], "listen": listen})) == ["trusted_proxies"]
+    trust = {"sites": [SITE], "trusted_proxies": ["10.0.0.0/8"]}
+    Config.model_validate({**trust, "listen": listen})
+    found = faults({**trust, "listen": {"proxy_protocol": ["[::]:444"]}})
+    assert list(found) == ["listen.proxy_protocol.0"]
+
+
 def test_a_site_may_have_only_routes() -> None:
     routes = [{"path": "/v1", "upstreams": ["h:1"]}]
     Config.model_validate({"sites": [{"names": ["api.example.com"], "routes": routes}]})

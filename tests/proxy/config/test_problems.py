@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import AnyUrl, BaseModel, ValidationError
 
 from proxy.config.model import Config
 from proxy.config.problems import problems_of, unknown
+from proxy.upstream.balance import MAX_WEIGHT
 
 SITE = {"names": ["api.example.com"], "upstreams": ["127.0.0.1:8000"]}
 
@@ -63,6 +64,15 @@ def problems(tree: dict[str, Any]) -> list[str]:
             "listen.https: '[::]:1' is no list; write it in brackets: [ ... ]",
         ),
         ({"user": ""}, "user: is empty"),
+        (
+            {"sites": [{**SITE, "balancing": {"weights": [10**9]}}]},
+            "sites[0].balancing.weights[0]: 1000000000 is too large; "
+            f"allowed is {MAX_WEIGHT} or less",
+        ),
+        (
+            {"sites": [{**SITE, "headers": {"request_set": 3}}]},
+            "sites[0].headers.request_set: 3 is no table; write it as key = value pairs",
+        ),
         ({"user": 3}, "user: 3 is not text; write it in quotes"),
         ({"storage": 3}, "storage: 3 is not text; write a store in quotes"),
         ({"sites": [{**SITE, "upstreams": ["x" * 200]}]}, None),
@@ -91,6 +101,16 @@ def test_a_list_with_bad_items_is_not_called_empty() -> None:
     found = problems({"sites": [{"names": ["a b"], "upstreams": ["h:1"]}]})
     assert len(found) == 1
     assert found[0].startswith("sites[0].names[0]: 'a b' is no host name")
+
+
+def test_a_kind_of_fault_without_words_of_its_own() -> None:
+    class Other(BaseModel):
+        url: AnyUrl
+
+    with pytest.raises(ValidationError) as caught:
+        Other.model_validate({"url": "x"})
+    (problem,) = problems_of(caught.value, lambda key: None)
+    assert problem.startswith("url: 'x': Input should be a valid URL")
 
 
 def test_unknown_names() -> None:
