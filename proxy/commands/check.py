@@ -7,6 +7,7 @@ from datetime import datetime
 
 from proxy.certificates import certificate_requests, try_ca_certificates
 from proxy.config.addresses import TcpAddress, UnixAddress, UpstreamAddress
+from proxy.config.fields import is_ip
 from proxy.config.load import Loaded
 from proxy.config.model import Config, Site
 from proxy.errors import CertificateFileError, StartupError
@@ -62,7 +63,8 @@ def _certificate(config: Config, site: Site, now: datetime) -> Iterator[str]:
     for warning in pair.warnings:
         yield f"warning: {warning}"
     for name in site.names:
-        if not (name in pair.names or pair.covers(name)):
+        # A pair knows its DNS names only.
+        if not is_ip(name) and not (name in pair.names or pair.covers(name)):
             yield f"warning: the certificate does not cover {name}"
 
 

@@ -59,12 +59,12 @@ def test_what_would_be_served() -> None:
 
 def test_own_files_are_looked_into(tmp_path: Path) -> None:
     files = write_files(tmp_path, "*.a.example", not_after=datetime(2029, 5, 1, tzinfo=UTC))
-    site = {"names": ["x.a.example", "b.example"], "upstreams": ["127.0.0.1:1"]}
+    site = {"names": ["x.a.example", "b.example", "10.0.0.1"], "upstreams": ["127.0.0.1:1"]}
     text = report(sites=[{**site, "certificate": files}])
     assert f"certificate {tmp_path}/chain.pem, until 2029-05-01 00:00 UTC" in text
     assert "warning: it expired on 2029-05-01 00:00 UTC" in text
     assert "warning: the certificate does not cover b.example" in text
-    assert "cover x.a.example" not in text
+    assert text.count("does not cover") == 1
 
 
 def test_what_run_refuses_check_refuses(tmp_path: Path) -> None:
