@@ -175,11 +175,15 @@ def key_file_fault(mode: int) -> str | None:
 
 def _read(path: Path) -> tuple[bytes, int]:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
+    try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
             raise StoreError(f"{path} is no plain file")
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise StoreError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+        data = b""
+        while chunk := os.read(fd, MAX_FILE_BYTES):
+            data += chunk
+            if len(data) > MAX_FILE_BYTES:
+                raise StoreError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+    finally:
+        os.close(fd)
     return data, mode

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from acme_client import disk
 from acme_client.checks import check_pair
-from acme_client.errors import BadCertificate, StoreError
+from acme_client.errors import BadCertificate, StoreError, UnsafeKeyFile
 from acme_client.store.interface import Document, Lock, NewCertificate, StoredCertificate
 from acme_client.store.locks import FileLock
 
@@ -69,7 +69,9 @@ class FileStore:
             except OSError as error:
                 unreadable = error
                 logger.warning("%s cannot be read: %s", folder / _number(generation), error)
-            except BadCertificate as error:
+            except UnsafeKeyFile:
+                raise
+            except (BadCertificate, StoreError) as error:
                 logger.warning("%s is of no use: %s", folder / _number(generation), error)
         if unreadable is not None:
             raise StoreError(
