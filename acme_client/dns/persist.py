@@ -7,7 +7,9 @@
 
 The record gives one account at one CA leave to get certificates for a name. People set it by hand,
 so what this module does is print it and judge what is there. The form is that of versions 00 and
-01 of the draft, which CAs run; parameters that they do not know are ignored, as the draft demands.
+01 of the draft, which Let's Encrypt and Pebble run: ``accounturi`` is the account's URL. (Version
+02 puts a hash in its place; it is a URI too, so it can be given as ``account_url``.) Parameters
+with unknown tags are ignored, as the draft demands.
 """
 
 from __future__ import annotations
