@@ -146,6 +146,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_closing",
         "_deadline",
+        "_ended",
         "_front",
         "_hello",
         "_held",
@@ -176,6 +177,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._lingered = 0
         self._unsent = 0
         self._closing = False
+        self._ended = False  # a FIN has been sent, or will be behind what waits
         self._write_paused = False
         self._deadline = NEVER
         age = front.services.limits.connection_age
@@ -302,7 +304,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._transport.write(data)
 
     def write_eof(self) -> None:
+        if self._ended:
+            return
         self._send_close_notify()
+        self._ended = True
         if not self._transport.is_closing() and self._transport.can_write_eof():
             self._transport.write_eof()
 
@@ -439,7 +444,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _end_broken_tls(self, session: TlsSession, error: TlsError) -> None:
         logger.debug("%s: %s", self.info.address, error)
         alert = error.to_send
-        if alert and not self._transport.is_closing():
+        if alert and not self._ended and not self._transport.is_closing():
             self._transport.write(alert)
         if self._http is not None:
             self._http.connection_lost()

@@ -56,19 +56,25 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def front(engine: str, fronts: Fronts, log_on_failure: list[Program]) -> Front:
+def front(engine: str, fronts: Fronts, log_on_failure: list[Program]) -> Iterator[Front]:
     """A proxy with the default limits, before all the backends."""
-    front = fronts.get(engine)
-    log_on_failure.append(front.proxy)
-    return front
+    yield from watched(fronts.get(engine), log_on_failure)
 
 
 @pytest.fixture
-def tight_front(engine: str, fronts: Fronts, log_on_failure: list[Program]) -> Front:
+def tight_front(engine: str, fronts: Fronts, log_on_failure: list[Program]) -> Iterator[Front]:
     """A proxy with small limits."""
-    front = fronts.get(engine, "tight")
+    yield from watched(fronts.get(engine, "tight"), log_on_failure)
+
+
+def watched(front: Front, log_on_failure: list[Program]) -> Iterator[Front]:
+    """Whatever a test does to it, the proxy must not be surprised."""
     log_on_failure.append(front.proxy)
-    return front
+    before = len(front.proxy.log)
+    yield front
+    log = front.proxy.log[before:]
+    assert "Traceback" not in log, log
+    assert front.proxy.exit_code is None, front.proxy.told("the proxy ended")
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ Which name leads where::
     api.test     /api/v1 with its prefix stripped: real Uvicorn with --root-path; else app.test's
     front.test   the recording backend, and so *.wild.test and exact.wild.test
     script.test  the scripted backend; /capped takes bodies up to 1,000 bytes
-    pair.test    the scripted backend and another one
+    pair.test    the scripted backend and another one, where one of them may be away
+    turns.test   the same two, where both are there
     dead.test    nobody
 """
 
@@ -94,6 +95,7 @@ class Backends:
             site("exact.wild.test", recording),
             site("script.test", str(self.scripted), routes=[capped]),
             site("pair.test", str(self.scripted), str(self.second)),
+            site("turns.test", str(self.scripted), str(self.second)),
             site("dead.test", str(self.dead)),
         ]
 
