@@ -118,6 +118,10 @@ class _Padded(io.RawIOBase):
             self._padding -= count
         return count
 
+    def read1(self, size: int = -1, /) -> bytes:
+        """One read, under the name that buffered streams have for it."""
+        return self.read(size) or b""
+
 
 def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
