@@ -245,12 +245,14 @@ def _unreachable(url: str, error: Exception) -> IssuerUnreachable:
     )
     if isinstance(reason, urllib3.exceptions.SSLError):
         text = f"TLS fails ({reason}); ca_certificates names the CA of a private directory"
+    elif isinstance(reason, urllib3.exceptions.NewConnectionError):
+        text = str(reason).rpartition(": ")[2]
     elif isinstance(reason, urllib3.exceptions.ConnectTimeoutError):
         text = f"no connection within {CONNECT_SECONDS:.0f} s"
     elif isinstance(reason, urllib3.exceptions.ReadTimeoutError):
         text = f"no answer within {READ_SECONDS:.0f} s"
     else:
-        text = str(reason).rpartition(": ")[2] if not connected else str(reason)
+        text = str(reason)
     return IssuerUnreachable(f"{host} cannot be reached: {text}", connected=connected)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
+from acme_client.testing import AcmeCA, Settings
+from acme_client.testing import Clock as MovableClock
+from tests.acme_client.simulation import Simulation
+from tests.acme_client.support import START, FakeClock, make_environment
 from tests.pebble import pebble
 
 T = TypeVar("T")
@@ -25,4 +30,18 @@ def inline_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(anyio.to_thread, "run_sync", run_sync)
 
 
-__all__ = ["inline_threads", "pebble"]
+@pytest.fixture
+def simulation(tmp_path: Path, inline_threads: None) -> Iterator[Simulation]:
+    """Our client and the in-process CA, without sockets, on one clock that the test moves.
+
+    The CA believes every answer to a challenge; tests of validation itself talk over sockets.
+    """
+    clock = MovableClock(START, frozen=True)
+    folder = tmp_path / "ca"
+    folder.mkdir()
+    with AcmeCA(Settings(validate=False), clock=clock, directory=folder, seed=1) as ca:
+        environment = make_environment(tmp_path / "state", FakeClock(clock))
+        yield Simulation(ca, environment)
+
+
+__all__ = ["inline_threads", "pebble", "simulation"]
