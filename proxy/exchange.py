@@ -34,7 +34,7 @@ from proxy.clock import NEVER, CoarseClock
 from proxy.errors import BadRequest, ProtocolError, UpstreamError, UpstreamTimeout
 from proxy.forwarded import TrustedProxies
 from proxy.http.error_pages import error_page, reason_phrase
-from proxy.http.head import CHUNKED, HTTP_1_1, RequestFields, RequestHead, ResponseHead
+from proxy.http.head import HTTP_1_1, RequestFields, RequestHead, ResponseHead
 from proxy.http.headers import (
     UPGRADE_WEBSOCKET,
     connection_fields,
@@ -334,7 +334,7 @@ class Exchange:
         self.attempts = 1
         self._upstream = connection
         self.upstream_name = connection.name
-        connection.request(self, self.request_head)
+        connection.request(self)
         services = self._services
         self.deadline = services.clock.now + services.limits.upstream_response_timeout
 
@@ -360,19 +360,15 @@ class Exchange:
             self._pending.append(data)
             if self.received >= BUFFER_BYTES:
                 self.client.pause_request()
-        elif self.head.fields.length == CHUNKED:
-            upstream.send(b"%x\r\n%b\r\n" % (len(data), data))
         else:
-            upstream.send(data)
+            upstream.send_body(data)
 
     def request_end(self) -> None:
         """The request is complete."""
         self.request_ended = True
         upstream = self._upstream
         if upstream is not None and not self.done:
-            if self.head.fields.length == CHUNKED:
-                upstream.send(b"0\r\n\r\n")
-            self._request_sent(upstream)
+            self._end_body(upstream)
 
     def abandon_request(self, error: BadRequest) -> None:
         """The request's body turned out to be malformed."""
@@ -467,24 +463,18 @@ class Exchange:
         """A connection is there: send what there is of the request."""
         self._upstream = upstream
         self.upstream_name = upstream.name
-        upstream.take(self)
-        upstream.send(self.request_head)
+        upstream.begin(self)
         if self.client_blocked:
             upstream.pause_reading()
         if self.request_ended and not self._pending:
-            if self.head.fields.length == CHUNKED:
-                upstream.send(b"0\r\n\r\n")
-            self._request_sent(upstream)
+            self._end_body(upstream)
             return
         if self.head.fields.expects_continue and self._is_waited_for():
             self.client.send_continue()
             self.client.flush()
         pending, self._pending = self._pending, None
         for piece in pending or ():
-            if self.head.fields.length == CHUNKED:
-                upstream.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-            else:
-                upstream.send(piece)
+            upstream.send_body(piece)
         if self.request_ended:
             self.request_end()
         elif not self.upstream_blocked:
@@ -609,8 +599,8 @@ class Exchange:
         self.attempts += 1
         self._route.pool.acquire(self, failed)
 
-    def _request_sent(self, upstream: UpstreamConnection) -> None:
-        upstream.request_sent = True
+    def _end_body(self, upstream: UpstreamConnection) -> None:
+        upstream.end_body()
         if not self.response_started:
             services = self._services
             self.deadline = services.clock.now + services.limits.upstream_response_timeout

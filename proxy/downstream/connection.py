@@ -422,9 +422,10 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._end_broken_tls(session, error)
             return
         http = self._http
+        begins = http is None
         if http is None:
-            self._transport.write(session.ciphertext_to_send())
             if not session.established:
+                self._transport.write(session.ciphertext_to_send())
                 return
             http = self._begin_http(session)
         if plaintext:
@@ -432,6 +433,15 @@ class ClientConnection(asyncio.BufferedProtocol):
         if session.peer_closed and not self._closing:
             http.receive_eof()
         http.flush()
+        if begins or not plaintext:
+            # What TLS itself has to say, unless it has left with a response: the end of the
+            # handshake and its ticket, the answer to a key update, an alert.
+            self._write_rest(session)
+
+    def _write_rest(self, session: TlsSession) -> None:
+        rest = session.ciphertext_to_send()
+        if rest and not self._ended and not self._transport.is_closing():
+            self._transport.write(rest)
 
     def _begin_http(self, session: TlsSession) -> HttpLayer:
         self._deadline = NEVER

@@ -34,7 +34,7 @@ _SIZE_LINE = re.compile(
 
 # RFC 9110 §6.5.1 forbids framing in trailers, and parsers differ in what they make of it.
 _TRAILER_LINE = re.compile(
-    rb"(?i:(?!content-length:|transfer-encoding:))" + TOKEN + rb"++:[\t -~\x80-\xff]*+"
+    rb"(?i:(?!content-length:|transfer-encoding:))" + TOKEN + rb"+:[\t -~\x80-\xff]*"
 )
 
 _SIZE, _DATA, _DATA_END, _TRAILERS, _COMPLETE = range(5)

@@ -43,8 +43,11 @@ class _Verdict:
 
     tunnel = False
 
-    def __init__(self, head: RequestHead, status: asyncio.Future[int | None]) -> None:
+    def __init__(
+        self, head: RequestHead, request_head: bytes, status: asyncio.Future[int | None]
+    ) -> None:
         self.head = head
+        self.request_head = request_head
         self._status = status
 
     def _settle(self, status: int | None) -> None:
@@ -94,13 +97,12 @@ async def check(open_connection: OpenConnection, policy: ActivePolicy) -> int | 
             status: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
             target = policy.path.encode("ascii")
             head = RequestHead(b"GET", target, HTTP_1_1, RequestFields([]))
+            request = (
+                b"GET %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: vestibule-check\r\n"
+                b"Connection: close\r\n\r\n" % (target, policy.host.encode("ascii"))
+            )
             try:
-                connection.take(_Verdict(head, status))
-                connection.send(
-                    b"GET %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: vestibule-check\r\n"
-                    b"Connection: close\r\n\r\n" % (target, policy.host.encode("ascii"))
-                )
-                connection.request_sent = True
+                connection.request(_Verdict(head, request, status))
                 return await status
             finally:
                 connection.discard()

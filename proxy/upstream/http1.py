@@ -31,6 +31,8 @@ class ResponseSink(Protocol):
 
     head: RequestHead
     tunnel: bool
+    request_head: bytes
+    """The head as it goes to an HTTP/1.1 backend, with its empty line."""
 
     def response_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None: ...
     def response_head(self, head: ResponseHead, length: int | None) -> None: ...
@@ -70,6 +72,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_body",
+        "_chunking",
         "_eof_received",
         "_eof_sent",
         "_informational",
@@ -104,6 +107,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._partial = bytearray()
         self._remaining = 0
         self._body: ChunkedBody | None = None
+        self._chunking = False
         self._informational = 0
         self._reusable = False
         self._touched = False
@@ -126,7 +130,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     # -- the exchange calls these --------------------------------------------------------------
 
-    def request(self, sink: ResponseSink, data: bytes) -> None:
+    def request(self, sink: ResponseSink) -> None:
         """Begin an exchange with a request that is complete, as most are: all in one step."""
         self._sink = sink
         self._state = _HEAD
@@ -135,10 +139,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.answered = False
         self.request_sent = True
         self.uses += 1
-        self._transport.write(data)  # type: ignore[union-attr]  # it is open
+        assert self._transport is not None
+        self._transport.write(sink.request_head)
 
-    def take(self, sink: ResponseSink) -> None:
-        """Begin an exchange."""
+    def begin(self, sink: ResponseSink) -> None:
+        """Begin an exchange: send the request's head."""
         self._sink = sink
         self._state = _HEAD
         self._informational = 0
@@ -146,9 +151,21 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.answered = False
         self.request_sent = False
         self.uses += 1
+        self._chunking = sink.head.fields.length == CHUNKED
+        self.send(sink.request_head)
+
+    def send_body(self, data: bytes) -> None:
+        """Send a piece of the request's body."""
+        self.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunking else data)
+
+    def end_body(self) -> None:
+        """The request is complete."""
+        if self._chunking:
+            self.send(b"0\r\n\r\n")
+        self.request_sent = True
 
     def send(self, data: bytes) -> None:
-        """Send a part of the request."""
+        """Send bytes as they are: in a tunnel, or before the first request."""
         assert self._transport is not None
         self._transport.write(data)
 

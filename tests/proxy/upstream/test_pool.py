@@ -45,6 +45,7 @@ class Waiter:
         block = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"".join(x + b"\r\n" for x in lines) + b"\r\n"
         self.head: RequestHead = pool.shared.reader.request(block)
         self.info = ClientInfo(address, 5678, "https", "10.0.0.1", 443)
+        self.request_head = REQUEST
         self.done = False
         self.connection: UpstreamConnection | None = None
         self.error: UpstreamError | ProtocolError | None = None
@@ -56,9 +57,7 @@ class Waiter:
         assert not self.done
         assert self.connection is None
         self.connection = upstream
-        upstream.take(self)
-        upstream.send(REQUEST)
-        upstream.request_sent = True
+        upstream.request(self)
         self.settled.set()
         self.on_attach()
 
