@@ -189,8 +189,8 @@ def read_request(block: Block, limits: Limits, *, extended_connect: bool) -> Dec
         else:
             regular.append(field)
     if cookies:
-        # RFC 9113 §8.2.3
-        regular.insert(cookies_at, (b"cookie", b"; ".join(cookies)))
+        # RFC 9113 §8.2.3; an empty crumb would leave a blank at an end.
+        regular.insert(cookies_at, (b"cookie", b"; ".join(filter(None, cookies))))
     request = _with_pseudo(pseudo, host, tuple(regular), extended_connect)
     request.content_length = length
     request.priority = priority

@@ -62,6 +62,12 @@ def test_cookie_crumbs_are_joined_where_the_first_one_stood() -> None:
     assert got.fields == ((b"a", b"1"), (b"cookie", b"x=1; y=2; z=3"), (b"b", b"2"))
 
 
+def test_empty_crumbs_leave_no_blank() -> None:
+    got = request([*GET, (b"cookie", b""), (b"cookie", b"x=1"), (b"cookie", b"")])
+    assert got.fields == ((b"cookie", b"x=1"),)
+    assert request([*GET, (b"cookie", b""), (b"cookie", b"")]).fields == ((b"cookie", b""),)
+
+
 def test_host_stands_in_for_authority_and_is_not_a_field() -> None:
     got = request([*replaced(b":authority", None), (b"host", b"Example.com:8443"), (b"x", b"1")])
     assert got.authority == b"Example.com:8443"

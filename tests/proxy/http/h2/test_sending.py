@@ -155,6 +155,17 @@ def test_the_stream_window_holds_data_back() -> None:
     assert not talk.connection.streams
 
 
+def test_small_pieces_use_the_windows_up_too() -> None:
+    talk = talk_with(1, greeting=settings_frame((4, 10)))
+    for piece in (b"012345", b"6789ab"):
+        talk.connection.send_data(1, piece)
+    assert bodies(talk.sent()) == {1: b"0123456789"}
+    talk = talk_with(1, 3, greeting=settings_frame((4, 2**30)))
+    for _ in range(10):
+        talk.connection.send_data(1, bytes(8000))
+    assert bodies(talk.sent()) == {1: bytes(65_535)}
+
+
 def test_the_connection_window_holds_all_streams_back() -> None:
     talk = talk_with(1, 3, greeting=settings_frame((4, 2**30)))
     talk.connection.send_data(1, bytes(65_000))
@@ -250,9 +261,12 @@ def test_the_owner_is_told_to_pause_and_to_go_on() -> None:
     assert talk.connection.send_data(1, bytes(BUFFER_BYTES))
     assert not talk.connection.send_data(1, b"x")
     assert not talk.connection.send_data(1, b"x")
-    talk.connection.data_to_send(limit=BUFFER_BYTES - 2 * CROWDED_MARK)
+    for _ in range(3):
+        talk.connection.data_to_send(limit=1)
+    assert talk.connection.buffered(1) == CROWDED_MARK + 2
     assert talk.events == []
-    talk.connection.data_to_send(limit=BUFFER_BYTES)
+    talk.connection.data_to_send(limit=1)
+    assert talk.connection.buffered(1) == 2
     assert talk.events == [("writable", 1)]
     talk.connection.data_to_send()
     assert talk.events == []
