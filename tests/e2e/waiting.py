@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -46,6 +46,17 @@ async def until(
         if time.monotonic() > deadline:
             raise AssertionError(f"after {seconds:g} s still not: {_text(what)}")
         await asyncio.sleep(_POLL_SECONDS)
+    return value
+
+
+async def eventually(
+    attempt: Callable[[], Awaitable[T]], what: str, seconds: float = PATIENCE
+) -> T:
+    """Try again until it is true."""
+    deadline = time.monotonic() + seconds
+    while not (value := await attempt()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {seconds:g} s still not: {what}")
     return value
 
 
