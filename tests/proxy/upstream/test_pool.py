@@ -25,6 +25,7 @@ from tests.proxy.bench import FakeTransport
 pytestmark = pytest.mark.anyio
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+LONG = 20.0  # seconds until a test that waits for nothing gives up
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -127,7 +128,8 @@ class BenchPool(Pool):
 
     async def attached(self, *lines: bytes, address: str = "1.2.3.4") -> Waiter:
         waiter = self.waiter(*lines, address=address)
-        await waiter.settled.wait()
+        async with asyncio.timeout(LONG):
+            await waiter.settled.wait()
         return waiter
 
     @property
@@ -537,10 +539,11 @@ async def closed_port() -> TcpAddress:
 async def ask(pool: Pool) -> Waiter:
     waiter = Waiter(pool)
     pool.acquire(waiter)
-    await waiter.settled.wait()
-    waiter.settled.clear()
-    if waiter.connection is not None:
+    async with asyncio.timeout(LONG):
         await waiter.settled.wait()
+        waiter.settled.clear()
+        if waiter.connection is not None:
+            await waiter.settled.wait()
     return waiter
 
 
