@@ -82,7 +82,9 @@ async def _get(
 
 async def abort(writer: asyncio.StreamWriter) -> None:
     """Close at once, and wait until the socket is gone: the loop may be about to end."""
-    writer.transport.abort()
+    # Only once: Python 3.11.2's TLS transport fails when it is aborted again.
+    if not writer.transport.is_closing():
+        writer.transport.abort()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
 

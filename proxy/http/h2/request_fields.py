@@ -28,13 +28,13 @@ COOKIE_CRUMBS: Final = 256
 fields. Chrome keeps 180 cookies per site. A crumb costs the sender one octet, so they have to be
 counted (CVE-2026-49975); their bytes count as those of all fields do."""
 
-_DIGITS = re.compile(rb"[0-9]{1,18}+")
-_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}+")
+_DIGITS = re.compile(rb"[0-9]{1,18}")
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")
 # As in HTTP/1.1 targets: visible ASCII without '#' and '\'.
-_PATH = re.compile(rb"/[!\"$-\[\]-~]*+")
+_PATH = re.compile(rb"/[!\"$-\[\]-~]*")
 # Visible ASCII without what ends an authority or begins another part of a URI, and without '@':
 # userinfo is banned by RFC 9113 §8.3.1. Whether it is a host is for the router to say.
-_AUTHORITY = re.compile(rb"[!$-.0->A-\[\]-~]++")
+_AUTHORITY = re.compile(rb"[!$-.0->A-\[\]-~]+")
 _STATUS = re.compile(rb"[1-9][0-9]{2}")
 
 # RFC 9113 §8.2.2; HTTP2-Settings belongs to the upgrade that RFC 9113 has removed.
@@ -192,6 +192,9 @@ def read_request(block: Block, limits: Limits, *, extended_connect: bool) -> Dec
         # RFC 9113 §8.2.3; an empty crumb would leave a blank at an end.
         regular.insert(cookies_at, (b"cookie", b"; ".join(filter(None, cookies))))
     request = _with_pseudo(pseudo, host, tuple(regular), extended_connect)
+    if length is not None and request.method == b"CONNECT":
+        # RFC 9110 §9.3.6: what follows is the tunnel's, and has no length.
+        raise malformed("CONNECT with a Content-Length")
     request.content_length = length
     request.priority = priority
     if len(regular) > limits.header_count or len(cookies) > COOKIE_CRUMBS:
