@@ -11,7 +11,7 @@ direction) pays for some more. Past that, the connection ends with ENHANCE_YOUR_
 kind                  why an honest client sends some
 ====================  =====================================================================
 PING                  keep-alive; gRPC measures the path with one per DATA frame
-SETTINGS              once; again when a window is tuned
+SETTINGS              once; gRPC again whenever it tunes its windows
 PRIORITY              older browsers describe a tree of streams
 PRIORITY_UPDATE       a browser re-orders images as they come into view
 WINDOW_UPDATE         simple clients send two per DATA frame that they receive
@@ -61,7 +61,7 @@ NAMES: Final = (
     "late",
     "dribbled DATA",
 )
-FREE: Final = (100, 32, 300, 300, 500, 100, 200, 1000, 200)
+FREE: Final = (100, 100, 300, 300, 500, 100, 200, 1000, 200)
 """Per kind and period."""
 PER_WORK: Final = (2, 0, 2, 2, 4, 1, 1, 4, 1)
 """Per kind, what one piece of work pays for on top."""

@@ -79,10 +79,10 @@ class ReceivingHalf(ControlFrames):
         self._ping_sent_at = None
         pending = self._pending
         if pending:
-            pending += data
-            if len(pending) < self._needed:
+            if len(pending) + len(data) < self._needed:
+                pending += data
                 return
-            data = bytes(pending)
+            data = b"".join((pending, data))
             pending.clear()
         try:
             if self._size > UNREAD_OUTPUT:
@@ -94,7 +94,7 @@ class ReceivingHalf(ControlFrames):
             self._fail(fault)
             return
         if position < len(data) and not self.closed:
-            pending += data[position:]
+            pending += memoryview(data)[position:]
         self._note_head_wait()
 
     def _field_block(self, stream_id: int, block: Block, end_stream: bool) -> None:

@@ -213,6 +213,10 @@ SMUGGLING: list[tuple[str, list[Field]]] = [
     ("CONNECT with a scheme", [(b":method", b"CONNECT"), (b":authority", b"a:1"), GET[1]]),
     ("CONNECT with a path", [(b":method", b"CONNECT"), (b":authority", b"a:1"), GET[3]]),
     ("CONNECT without an authority", [(b":method", b"CONNECT")]),
+    (
+        "CONNECT with a content-length",
+        [(b":method", b"CONNECT"), (b":authority", b"a:1"), (b"content-length", b"0")],
+    ),
     (":protocol without CONNECT", [*GET, (b":protocol", b"websocket")]),
     (
         "a :protocol that is no token",
