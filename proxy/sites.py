@@ -56,7 +56,15 @@ FetchChallenge = Callable[[str], Awaitable[PemPair | None]]
 
 def make_site_contexts(config: Config) -> list[SiteContext]:
     """One empty context per site, in their order; made before the fork."""
-    return [SiteContext(TlsOptions(alpn=ALPN)) for _ in config.sites]
+    return [SiteContext(tls_options(site)) for site in config.sites]
+
+
+def tls_options(site: Site) -> TlsOptions:
+    """What the site's contexts are made of."""
+    clients = site.client_certificates
+    if clients is None:
+        return TlsOptions(alpn=ALPN)
+    return TlsOptions(alpn=ALPN, client_certificate=clients.mode, client_ca=clients.ca)
 
 
 def make_site_routes(

@@ -40,10 +40,10 @@ from proxy.processes import (
     run_apart,
 )
 from proxy.server import run_worker
-from proxy.sites import make_site_contexts
+from proxy.sites import make_site_contexts, tls_options
 from proxy.sockets import BoundSockets, address_of, bind
 from proxy.supervisor import BackendRole, FrontRole, Supervisor
-from proxy.tls.contexts import SiteContext
+from proxy.tls.contexts import SiteContext, make_context
 from proxy.tls.pem_files import load_pair
 
 logger = logging.getLogger(__name__)
@@ -179,11 +179,13 @@ class Plan:
 def try_own_files(config: Config) -> int:
     """Refuse to start with certificate files that cannot be used."""
     for site in config.sites:
-        if site.certificate is not None:
-            try:
+        try:
+            if site.certificate is not None:
                 load_pair(site.certificate.chain, site.certificate.key)
-            except CertificateFileError as error:
-                raise StartupError(f"{site.names[0]}: {error}") from error
+            if site.client_certificates is not None:
+                make_context(tls_options(site))
+        except CertificateFileError as error:
+            raise StartupError(f"{site.names[0]}: {error}") from error
     return 0
 
 

@@ -148,6 +148,7 @@ def _make_absolute(tree: Tree, folder: Path) -> None:
             continue
         for key in ("chain", "key"):
             _make_file_absolute(site.get("certificate"), key, folder)
+        _make_file_absolute(site.get("client_certificates"), "ca", folder)
         if "app" in site:
             site.setdefault("app_dir", ".")
         _make_file_absolute(site, "app_dir", folder)

@@ -162,6 +162,14 @@ class Route(Section):
     headers: HeaderChanges | None = None
 
 
+class ClientCertificates(Section):
+    """Who may connect: clients with a certificate of this CA."""
+
+    ca: File
+    mode: Literal["required", "optional"] = "required"
+    """optional: a client without one is let in too; a bad one never is."""
+
+
 class Site(Section):
     """Some host names, their certificate, and where their requests go."""
 
@@ -173,6 +181,8 @@ class Site(Section):
     """The app's working directory, first on its import path; None: the configuration's folder."""
     certificate: CertificateFiles | None = None
     """None: from ``[acme]``."""
+    client_certificates: ClientCertificates | None = None
+    """None: clients are not asked for one."""
     balancing: Balancing = Balancing()
     health_check: HealthCheck | None = None
     """None: upstreams are not checked."""
