@@ -27,12 +27,14 @@ What an exchange guarantees:
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from proxy.clock import NEVER, CoarseClock
 from proxy.errors import BadRequest, ProtocolError, UpstreamError, UpstreamTimeout
 from proxy.forwarded import TrustedProxies
+from proxy.http.dates import http_date
 from proxy.http.error_pages import error_page, reason_phrase
 from proxy.http.head import HTTP_1_1, RequestFields, RequestHead, ResponseHead
 from proxy.http.headers import (
@@ -179,7 +181,7 @@ class AccessLog(Protocol):
 class Services:
     """What all exchanges of a worker share."""
 
-    __slots__ = ("access_log", "clock", "limits", "time")
+    __slots__ = ("_wall", "access_log", "clock", "limits", "time")
 
     def __init__(
         self,
@@ -188,11 +190,26 @@ class Services:
         clock: CoarseClock,
         time: Callable[[], float],
         access_log: AccessLog | None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        """Take what is shared.
+
+        Args:
+            limits: what one client may cost.
+            clock: for deadlines.
+            time: precise and monotonic, for the access log.
+            access_log: None when nobody wants it.
+            wall: seconds since the epoch, for the Date of our own answers.
+        """
         self.limits = limits
         self.clock = clock
         self.time = time
         self.access_log = access_log
+        self._wall = wall
+
+    def date(self) -> bytes:
+        """The time as a Date header says it."""
+        return http_date(int(self._wall()))
 
 
 class Forwarding:
@@ -303,6 +320,7 @@ class Exchange:
         # RFC 9110 §10.1.1: after a final status instead of 100 the body may or may not come.
         close = close or (self.head.fields.expects_continue and not self.request_ended)
         self._finish()
+        fields = [(b"Date", self._services.date()), *fields]
         self.client.send_local(status, reason_phrase(status), fields, body, close)
 
     def refuse(self, status: int, detail: str | None = None, *, close: bool = False) -> None:
@@ -427,7 +445,11 @@ class Exchange:
             )
             self.client.flush()
             return
-        moved = self.received + self.sent - (self.client.unsent() if self.client_blocked else 0)
+        moved = self.received + self.sent
+        if self.client_blocked:
+            moved -= self.client.unsent()
+        if self.upstream_blocked and self._upstream is not None:
+            moved -= self._upstream.unsent()
         if moved != self._moved:
             self._moved = moved
             self._moved_at = now

@@ -28,7 +28,7 @@ from proxy.downstream.admission import Admission, bare_address
 from proxy.downstream.http1 import Channel, Http1Connection
 from proxy.downstream.http2 import Http2Connection
 from proxy.downstream.registry import Registry
-from proxy.errors import ClientHelloError, ProtocolError, TlsError
+from proxy.errors import CertificateFileError, ClientHelloError, ProtocolError, TlsError
 from proxy.exchange import Application, ClientInfo, Services
 from proxy.forwarded import TrustedProxies
 from proxy.http.h2.field_encoder import FieldEncoder
@@ -36,7 +36,7 @@ from proxy.http.head import HeadReader
 from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS, SECONDS
 from proxy.proxy_protocol import parse as parse_proxy_header
 from proxy.routing import SiteRoutes
-from proxy.tls.alerts import alert_record
+from proxy.tls.alerts import Alert, alert_record
 from proxy.tls.client_hello import ClientHello, ClientHelloReader, PlainHttp
 from proxy.tls.session import TlsSession
 from proxy.upstream.pool import Pool
@@ -407,7 +407,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.close()
 
     def _begin_tls(self, choice: TlsChoice, first_bytes: bytes) -> None:
-        self._session = choice.new_session()
+        try:
+            self._session = choice.new_session()
+        except CertificateFileError as error:
+            logger.error("%s: %s", self.info.address, error)
+            self._refuse_hello(ClientHelloError(str(error), Alert.INTERNAL_ERROR))
+            return
         self._site = choice.site
         self._receive = self._receive_tls
         self._receive_tls(memoryview(first_bytes))

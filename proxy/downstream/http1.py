@@ -544,7 +544,7 @@ class Http1Connection:
         self._buffer = bytearray()
         self._keep_alive = False
         content_type, body = error_page(error.status, False)
-        fields = [(b"Content-Type", content_type)]
+        fields = [(b"Date", self._services.date()), (b"Content-Type", content_type)]
         self._write_local(error.status, reason_phrase(error.status), fields, body, False)
         self._close()
 

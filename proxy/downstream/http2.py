@@ -311,7 +311,11 @@ class Http2Connection:
     def on_bad_request(self, stream_id: int, status: int, reason: str) -> None:
         logger.info("%s: %d: %s", self.info.address, status, reason)
         content_type, body = error_page(status, False)
-        fields = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+        fields = [
+            (b"date", self._services.date()),
+            (b"content-type", content_type),
+            (b"content-length", b"%d" % len(body)),
+        ]
         self.protocol.send_response(stream_id, status, fields)
         self.protocol.send_data(stream_id, body, end_stream=True)
 

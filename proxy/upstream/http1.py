@@ -178,6 +178,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             else:
                 self._transport.write_eof()
 
+    def unsent(self) -> int:
+        """Bytes of the request that the backend has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     def pause_reading(self) -> None:
         if not self._paused and self._transport is not None and self._state != _CLOSED:
             self._paused = True

@@ -359,8 +359,18 @@ class Pool:
         else:
             task = asyncio.get_running_loop().create_task(self._connect(upstream, waiter))
             self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            task.add_done_callback(partial(self._connect_done, waiter))
         return True
+
+    def _connect_done(self, waiter: Waiter, task: asyncio.Task[None]) -> None:
+        self._connecting.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A fault of ours; but whoever waits must not wait for ever.
+            logger.critical("connecting failed in a way that it should not", exc_info=error)
+            if not waiter.done:
+                failure = UpstreamUnavailable("an internal error")
+                waiter.upstream_failed(failure, untouched=False)
+                waiter.flush()
 
     async def _connect(self, upstream: Upstream, waiter: Waiter) -> None:
         untried = self._states

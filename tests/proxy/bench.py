@@ -253,6 +253,7 @@ class Bench:
             clock=self.clock,
             time=lambda: self.clock.now,
             access_log=self._finished,
+            wall=lambda: 0.0,
         )
         route = Route(prefix, cast(Pool, self.pool), strip, route_body_bytes)
         self.site = SiteRoutes(("front.test",), [route])
