@@ -54,7 +54,10 @@ class Handler(Protocol):
         ...
 
     def on_reset(self, stream_id: int, code: int, reason: str) -> None:
-        """The stream is gone: the peer reset it, or broke the rules on it."""
+        """The stream is gone: the peer reset it, or broke the rules on it.
+
+        It may be one whose response was given whole and had not been sent whole yet.
+        """
         ...
 
     def on_writable(self, stream_id: int) -> None:
