@@ -1,5 +1,7 @@
 """Addresses as the configuration writes them: ``host:port``, ``[v6]:port``, ``unix:/path``.
 
+``h2c://host:port`` is a backend that is spoken to in HTTP/2 without TLS, as gRPC servers are.
+
 Reading one is pure: no name is resolved here, so a backend that is not in DNS yet is no fault of
 the configuration. An upstream may be a host name (resolved when connecting, anew each time); an
 address to listen on must be an IP literal, because a name could mean several or change.
@@ -46,18 +48,37 @@ class UnixAddress:
         return f"unix:{self.path}"
 
 
-UpstreamAddress = TcpAddress | UnixAddress
+@dataclass(frozen=True, slots=True)
+class H2cAddress:
+    """``h2c://host:port``: HTTP/2 with prior knowledge, without TLS (RFC 9113 §3.3)."""
+
+    tcp: TcpAddress
+
+    def __str__(self) -> str:
+        return f"{H2C}{self.tcp}"
+
+
+H2C = "h2c://"
+
+UpstreamAddress = TcpAddress | UnixAddress | H2cAddress
 
 
 def parse_upstream(text: str) -> UpstreamAddress:
     """Read the address of a backend; ValueError says what is wrong and what is allowed."""
     if text.startswith("unix:"):
         return _parse_unix(text)
+    if text.startswith(H2C):
+        return H2cAddress(_parse_tcp(text, text.removeprefix(H2C), "h2c://host:port"))
     if "://" in text:
         raise ValueError(
             f"{text!r} is a URL; write only host:port, such as 127.0.0.1:8000, or unix:/path"
+            " (h2c://host:port for a gRPC server)"
         )
-    host, port = _split(text, "host:port, [v6]:port or unix:/path")
+    return _parse_tcp(text, text, "host:port, [v6]:port, h2c://host:port or unix:/path")
+
+
+def _parse_tcp(text: str, authority: str, allowed: str) -> TcpAddress:
+    host, port = _split(authority, allowed, text)
     if port == 0:
         raise ValueError(f"{text!r} has port 0; a backend needs a port from 1 to {MAX_PORT}")
     if not _is_ip(host) and not _is_host_name(host):
@@ -67,7 +88,8 @@ def parse_upstream(text: str) -> UpstreamAddress:
 
 def parse_listen(text: str) -> TcpAddress:
     """Read an address to listen on; port 0 lets the system choose one."""
-    host, port = _split(text, "IP:port, such as [::]:443 (all addresses) or 127.0.0.1:8443")
+    allowed = "IP:port, such as [::]:443 (all addresses) or 127.0.0.1:8443"
+    host, port = _split(text, allowed, text)
     if host == "localhost":
         raise ValueError(f"{text!r}: write 127.0.0.1:{port} or [::1]:{port} instead of localhost")
     if not _is_ip(host):
@@ -77,8 +99,9 @@ def parse_listen(text: str) -> TcpAddress:
     return TcpAddress(host, port)
 
 
-def _split(text: str, allowed: str) -> tuple[str, int]:
-    host, colon, digits = text.rpartition(":")
+def _split(authority: str, allowed: str, text: str) -> tuple[str, int]:
+    """Host and port of an authority, which is all of ``text`` or the end of it."""
+    host, colon, digits = authority.rpartition(":")
     if not colon or not host:
         raise ValueError(f"{text!r} is no address; write {allowed}")
     if host.startswith("[") and host.endswith("]"):

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.addresses import TcpAddress, UnixAddress, parse_listen, parse_upstream
+from proxy.config.addresses import (
+    H2cAddress,
+    TcpAddress,
+    UnixAddress,
+    UpstreamAddress,
+    parse_listen,
+    parse_upstream,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,9 +28,12 @@ from proxy.config.addresses import TcpAddress, UnixAddress, parse_listen, parse_
         ("api.internal.:80", TcpAddress("api.internal.", 80)),
         ("unix:/run/app.sock", UnixAddress("/run/app.sock")),
         ("unix:/run/a:1", UnixAddress("/run/a:1")),
+        ("h2c://127.0.0.1:50051", H2cAddress(TcpAddress("127.0.0.1", 50051))),
+        ("h2c://[::1]:50051", H2cAddress(TcpAddress("::1", 50051))),
+        ("h2c://greeter:50051", H2cAddress(TcpAddress("greeter", 50051))),
     ],
 )
-def test_an_upstream_is_read_and_written_back(text: str, address: TcpAddress | UnixAddress) -> None:
+def test_an_upstream_is_read_and_written_back(text: str, address: UpstreamAddress) -> None:
     assert parse_upstream(text) == address
     assert str(address) == text
 
@@ -36,6 +46,14 @@ def test_an_upstream_is_read_and_written_back(text: str, address: TcpAddress | U
         (":8000", "is no address"),
         ("localhost", "is no address"),
         ("http://localhost:8000", "is a URL; write only host:port"),
+        ("h2://localhost:8000", "is a URL; write only host:port"),
+        ("h2c://", "is no address; write h2c://host:port"),
+        ("h2c://localhost", "is no address; write h2c://host:port"),
+        ("h2c://localhost:0", "needs a port from 1 to 65535"),
+        ("h2c://localhost:80/path", "'80/path' is no port"),
+        ("h2c://::1:80", "in brackets, such as"),
+        ("h2c://a b:80", "neither an IP address nor a host name"),
+        ("H2C://localhost:80", "is a URL"),
         ("localhost:0", "needs a port from 1 to 65535"),
         ("localhost:65536", "'65536' is no port"),
         ("localhost:-1", "'-1' is no port"),
