@@ -74,6 +74,9 @@ DRAIN_BYTES = 64 * KIB
 DRAIN_SECONDS = 5 * SECONDS
 """...and for how long; past either the connection closes."""
 
+STOP_SECONDS = 1 * SECONDS
+"""How long a stop waits for clients to notice the end of their idle connections."""
+
 INFORMATIONAL_RESPONSES = 10
 """How many 1xx responses an upstream may send before the final one."""
 

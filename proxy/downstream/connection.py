@@ -33,7 +33,7 @@ from proxy.exchange import Application, ClientInfo, Services
 from proxy.forwarded import TrustedProxies
 from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.head import HeadReader
-from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS, SECONDS
+from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS, SECONDS, STOP_SECONDS
 from proxy.proxy_protocol import parse as parse_proxy_header
 from proxy.routing import SiteRoutes
 from proxy.tls.alerts import Alert, alert_record
@@ -287,6 +287,9 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._transport.abort()
         elif not self._closing:
             self._http.stop()
+        if self._closing and not self.unsent():
+            # Idle: a client that does not notice the end shall not hold up the stop.
+            self._deadline = min(self._deadline, self._front.services.clock.now + STOP_SECONDS)
 
     # -- the HTTP layer calls these (Channel) --------------------------------------------------
 

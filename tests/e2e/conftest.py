@@ -17,8 +17,15 @@ from tests.e2e.pki import Pki
 from tests.e2e.programs import Program
 from tests.e2e.proxy_process import ENGINES, Value, Vestibule
 from tests.e2e.uvicorn_process import Uvicorn
+from tests.e2e.wire import close_all
 
 _figures: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def no_connection_left() -> Iterator[None]:
+    yield
+    close_all()
 
 
 @pytest.fixture(scope="session")

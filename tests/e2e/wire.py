@@ -74,6 +74,7 @@ class Wire:
         self.ended = False
         """The other side has closed, or reset, the connection."""
         self.was_reset = False
+        _open.add(self)
 
     # -- opening and closing -------------------------------------------------------------------
 
@@ -138,11 +139,12 @@ class Wire:
     def close(self) -> None:
         """Drop the connection."""
         self._socket.close()
+        _open.discard(self)
 
     def reset(self) -> None:
         """End the connection with RST."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self._socket.close()
+        self.close()
 
     async def send_end(self) -> None:
         """Half-close: close_notify and FIN. Reading goes on."""
@@ -339,6 +341,15 @@ class Wire:
             body += data[:size]
             if size == 0:
                 return bytes(body)
+
+
+_open: set[Wire] = set()
+
+
+def close_all() -> None:
+    """Drop the connections that a test, having failed, left open."""
+    for wire in list(_open):
+        wire.close()
 
 
 def parse_response_head(head: bytes) -> Response:
