@@ -129,13 +129,11 @@ class Worker:
             logger.info("The open file limit allows %d connections per worker", connections)
         self._admission = Admission(connections, limits.connections_per_address)
         self._store = open_store(config.storage)
+        self._followers: dict[PairFollower, ServedSite] = {}
+        self._followed: list[PairFollower] = []  # those whose files have been read
         self._served = [
-            ServedSite(
-                context,
-                make_site_routes(config, site, app_sockets.get(position), self._pools),
-                self._fetcher(site),
-            )
-            for position, (site, context) in enumerate(zip(config.sites, contexts, strict=True))
+            self._serve_site(position, context, app_sockets.get(position))
+            for position, context in enumerate(contexts)
         ]
         self._by_certificate = {
             certificate_id: served
@@ -245,33 +243,44 @@ class Worker:
     # -- certificates --------------------------------------------------------------------------
 
     def _load_own_files(self) -> None:
-        """Before the first handshake: a file that cannot be used has been refused by the parent."""
-        followers: dict[PairFollower, ServedSite] = {}
-        for site, served in zip(self._config.sites, self._served, strict=True):
-            files = site.certificate
-            if files is None:
-                continue
-            follower = PairFollower(files.chain, files.key, _utc_now)
-            followers[follower] = served
+        """Before the first handshake: a file that cannot be used has been refused by the parent.
+
+        With many sites the rest are loaded when they are first asked for.
+        """
+        for follower, served in list(self._followers.items())[:WARM_UP_SITES]:
             try:
-                pair = follower.load()
-                served.context.install([pair])
+                served.context.install([follower.load()])
             except CertificateFileError as error:
                 logger.error("%s: %s", served.name, error)
+            self._followed.append(follower)
+        if self._followers:
+            self._spawn(follow(self._followed, self._install_own))
 
-        async def install(follower: PairFollower, pair: PemPair) -> None:
-            served = followers[follower]
-            served.context.install([pair])
-            until = pair.not_after.date()
-            logger.info("%s: new certificate from its files, until %s", served.name, until)
+    async def _own_pair(self, follower: PairFollower) -> list[PemPair]:
+        pair = await asyncio.to_thread(follower.load)
+        if follower not in self._followed:
+            self._followed.append(follower)
+        return [pair]
 
-        if followers:
-            self._spawn(follow(list(followers), install))
+    async def _install_own(self, follower: PairFollower, pair: PemPair) -> None:
+        served = self._followers[follower]
+        served.context.install([pair])
+        until = pair.not_after.date()
+        logger.info("%s: new certificate from its files, until %s", served.name, until)
 
-    def _fetcher(self, site: Site) -> FetchPairs | None:
-        if site.certificate is not None:
-            return None
-        return partial(self._stored_pairs, certificate_request(site))
+    def _serve_site(
+        self, position: int, context: SiteContext, app: UnixAddress | None
+    ) -> ServedSite:
+        """One site at work; its certificate comes later."""
+        site = self._config.sites[position]
+        routes = make_site_routes(self._config, site, app, self._pools)
+        if site.certificate is None:
+            fetch: FetchPairs = partial(self._stored_pairs, certificate_request(site))
+            return ServedSite(context, routes, fetch)
+        follower = PairFollower(site.certificate.chain, site.certificate.key, _utc_now)
+        served = ServedSite(context, routes, partial(self._own_pair, follower))
+        self._followers[follower] = served
+        return served
 
     async def _stored_pairs(self, request: CertificateRequest) -> list[PemPair]:
         try:

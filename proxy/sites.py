@@ -17,7 +17,7 @@ from proxy.config.addresses import UnixAddress, UpstreamAddress
 from proxy.config.model import Config, HealthCheck, Site
 from proxy.config.model import Route as RouteTable
 from proxy.errors import CertificateFileError, ClientHelloError
-from proxy.http.header_rules import HeaderRules
+from proxy.http.header_rules import header_rules
 from proxy.limits import SECONDS
 from proxy.routing import Route, Router, SiteRoutes
 from proxy.tls.alerts import Alert
@@ -37,6 +37,10 @@ ALPN: Final = ("h2", "http/1.1", "http/1.0")
 ACME_TLS_1: Final = "acme-tls/1"
 """RFC 8737 §6.2: who offers this is a CA's validator, never a browser."""
 
+EAGER_CONTEXTS: Final = 1000
+"""So many sites share their ticket keys among workers; an empty context takes 0.13 ms and 12 KiB,
+and thousands of them would hold up the start."""
+
 MAX_LOOKUPS: Final = 32
 """Certificates being fetched for waiting handshakes at once."""
 LOOKUP_SECONDS: Final = 5 * SECONDS
@@ -48,6 +52,8 @@ _HASH_BY: Final[dict[str, Literal["address", "header", "cookie"]]] = {
 }
 _PROXY_PROTOCOL: Final[dict[str, Literal[0, 1, 2]]] = {"off": 0, "v1": 1, "v2": 2}
 
+_ROOT: Final = RouteTable(path="/")
+
 T = TypeVar("T")
 
 FetchPairs = Callable[[], Awaitable[Sequence[PemPair]]]
@@ -56,7 +62,10 @@ FetchChallenge = Callable[[str], Awaitable[PemPair | None]]
 
 def make_site_contexts(config: Config) -> list[SiteContext]:
     """One empty context per site, in their order; made before the fork."""
-    return [SiteContext(tls_options(site)) for site in config.sites]
+    return [
+        SiteContext(tls_options(site), lazily=position >= EAGER_CONTEXTS)
+        for position, site in enumerate(config.sites)
+    ]
 
 
 def tls_options(site: Site) -> TlsOptions:
@@ -94,13 +103,13 @@ def make_site_routes(
             pool=pool,
             strip=route.strip_prefix,
             body_bytes=body_bytes,
-            request_rules=HeaderRules(headers.request_set, headers.request_remove),
-            response_rules=HeaderRules(headers.response_set, headers.response_remove),
+            request_rules=header_rules(headers.request_set, headers.request_remove),
+            response_rules=header_rules(headers.response_set, headers.response_remove),
         )
 
     routes = [make(route) for route in site.routes]
     if own and all(route.prefix for route in routes):
-        routes.append(make(RouteTable(path="/")))
+        routes.append(make(_ROOT))
     return SiteRoutes(site.names, routes)
 
 

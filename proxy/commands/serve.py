@@ -39,7 +39,7 @@ from proxy.processes import (
     raise_file_limit,
     run_apart,
 )
-from proxy.server import run_worker
+from proxy.server import WARM_UP_SITES, run_worker
 from proxy.sites import make_site_contexts, tls_options
 from proxy.sockets import BoundSockets, address_of, bind
 from proxy.supervisor import BackendRole, FrontRole, Supervisor
@@ -177,10 +177,13 @@ class Plan:
 
 
 def try_own_files(config: Config) -> int:
-    """Refuse to start with certificate files that cannot be used."""
-    for site in config.sites:
+    """Refuse to start with certificate files that cannot be used.
+
+    With many sites only the first are tried in full: the start must not take minutes.
+    """
+    for position, site in enumerate(config.sites):
         try:
-            if site.certificate is not None:
+            if site.certificate is not None and position < WARM_UP_SITES:
                 load_pair(site.certificate.chain, site.certificate.key)
             if site.client_certificates is not None:
                 make_context(tls_options(site))

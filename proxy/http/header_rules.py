@@ -7,11 +7,11 @@ backend about the client is not theirs to touch: those names are refused when th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from proxy.http.head import FORWARDED_FAMILY, ResponseFields, ResponseHead
-from proxy.http.headers import HOP_BY_HOP
+from proxy.http.headers import HOP_BY_HOP, field_lines
 
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
 _VALUE: Final = re.compile(r"[\t -~]*")
@@ -22,11 +22,12 @@ class HeaderRules:
     """What one direction of a route changes.
 
     Attributes:
-        lines: what is set, as header lines.
+        fields: what is set.
+        lines: the same as header lines.
         dropped: lower-case names whose fields do not go on: those removed and those set anew.
     """
 
-    __slots__ = ("_fields", "dropped", "lines")
+    __slots__ = ("dropped", "fields", "lines")
 
     def __init__(self, set_: Mapping[str, str], remove: Iterable[str]) -> None:
         """Make rules. Raises ValueError naming a header that is not allowed."""
@@ -35,8 +36,8 @@ class HeaderRules:
         for name, value in set_.items():
             if _VALUE.fullmatch(value) is None or value != value.strip():
                 raise ValueError(f"header {name!r}: {value!r} is no header value")
-        self._fields = [(name.encode(), value.encode()) for name, value in set_.items()]
-        self.lines = b"".join(b"%b: %b\r\n" % field for field in self._fields)
+        self.fields = [(name.encode(), value.encode()) for name, value in set_.items()]
+        self.lines = field_lines(self.fields)
         self.dropped = frozenset(name.lower().encode() for name in (*set_, *remove))
 
     def __bool__(self) -> bool:
@@ -50,7 +51,7 @@ class HeaderRules:
             for lowered, field in zip(old.lowered, old.fields, strict=True)
             if lowered not in self.dropped
         ]
-        fields = ResponseFields([*kept, *self._fields])
+        fields = ResponseFields([*kept, *self.fields])
         fields.length = old.length
         fields.close = old.close
         fields.keep_alive = old.keep_alive
@@ -68,3 +69,8 @@ def _check_name(name: str) -> None:
 
 
 NO_RULES: Final = HeaderRules({}, ())
+
+
+def header_rules(set_: Mapping[str, str], remove: Sequence[str]) -> HeaderRules:
+    """The rules; the same object for all routes that have none."""
+    return HeaderRules(set_, remove) if set_ or remove else NO_RULES

@@ -100,10 +100,14 @@ class SiteContext:
 
     __slots__ = ("_options", "_context", "_key_types")
 
-    def __init__(self, options: TlsOptions) -> None:
-        """Make the context; in the parent, before the fork."""
+    def __init__(self, options: TlsOptions, *, lazily: bool = False) -> None:
+        """Make the context; in the parent, before the fork.
+
+        Lazily made, it comes with its first certificate: thousands of sites then cost nothing at
+        the start, but each worker draws ticket keys of its own for the site.
+        """
         self._options = options
-        self._context = make_context(options)
+        self._context = None if lazily else make_context(options)
         self._key_types: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
@@ -133,11 +137,11 @@ class SiteContext:
         fresh = make_context(self._options)
         for pair in pairs:
             load_pair_into(fresh, pair)
-        if self._key_types <= key_types:
+        if self._context is None or not self._key_types <= key_types:
+            self._context = fresh
+        else:
             for pair in pairs:
                 load_pair_into(self._context, pair)
-        else:
-            self._context = fresh
         self._key_types = key_types
 
     def current(self) -> ssl.SSLContext | None:

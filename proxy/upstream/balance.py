@@ -48,7 +48,7 @@ _MASK: Final = (1 << 64) - 1
 class UpstreamState:
     """What balancing knows of one upstream. ``active`` is counted by the pool."""
 
-    __slots__ = ("name", "weight", "limit", "active", "condition", "credit", "seed")
+    __slots__ = ("name", "weight", "limit", "active", "condition", "credit", "_seed")
 
     def __init__(self, name: str, *, weight: int = 1, limit: int = UNLIMITED) -> None:
         if not 1 <= weight <= MAX_WEIGHT:
@@ -61,7 +61,14 @@ class UpstreamState:
         self.active = 0
         self.condition = UP
         self.credit = 0
-        self.seed = _hash64(name.encode("utf-8", "surrogateescape"))
+        self._seed: int | None = None
+
+    @property
+    def seed(self) -> int:
+        """What this upstream's name adds to every hash."""
+        if self._seed is None:
+            self._seed = _hash64(self.name.encode("utf-8", "surrogateescape"))
+        return self._seed
 
     def __repr__(self) -> str:
         limit = "" if self.limit == UNLIMITED else f"/{self.limit}"
