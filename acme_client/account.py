@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from acme_client.authority import Authority, Credentials, ExternalAccount
-from acme_client.errors import AccountUnknown, RequestError, StoreError
+from acme_client.documents import read_document
+from acme_client.errors import AccountUnknown, RequestError
 from acme_client.keys import CertificateKey, certificate_key_from_pem, generate_key, key_to_pem
 from acme_client.store.interface import Store
 
@@ -28,15 +29,16 @@ ACCOUNT_KEY_TYPE = "p256"
 """Every CA takes ES256 (RFC 8555 §6.2 requires it), and it is the cheapest."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRecord:
     """What is kept about an account."""
 
     directory: str
-    key_pem: str
+    key_pem: str = field(repr=False)
     url: str | None
     contact: tuple[str, ...]
-    next_key_pem: str | None = None
+    next_key_pem: str | None = field(default=None, repr=False)
+    """The key of a roll-over that is under way."""
 
     @property
     def key(self) -> CertificateKey:
@@ -53,16 +55,13 @@ class AccountRecord:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> AccountRecord:
-        try:
-            return cls(
-                directory=document["directory"],
-                key_pem=document["key_pem"],
-                url=document["url"],
-                contact=tuple(document["contact"]),
-                next_key_pem=document["next_key_pem"],
-            )
-        except (KeyError, TypeError) as error:
-            raise StoreError(f"the account document cannot be read: {error!r}") from error
+        return cls(
+            directory=document["directory"],
+            key_pem=document["key_pem"],
+            url=document["url"],
+            contact=tuple(document["contact"]),
+            next_key_pem=document["next_key_pem"],
+        )
 
 
 def directory_slug(directory_url: str) -> str:
@@ -149,7 +148,10 @@ class AccountKeeper:
         key = certificate_key_from_pem(key_pem)
         account = self._authority.find_account(key)
         record = AccountRecord(
-            self._authority.directory_url, key_to_pem(key), account.url, account.contact
+            directory=self._authority.directory_url,
+            key_pem=key_to_pem(key),
+            url=account.url,
+            contact=account.contact,
         )
         self._save(record)
         self.open()
@@ -168,7 +170,12 @@ class AccountKeeper:
     def _register(self, record: AccountRecord | None) -> AccountRecord:
         if record is None:
             key_pem = key_to_pem(generate_key(ACCOUNT_KEY_TYPE))
-            record = AccountRecord(self._authority.directory_url, key_pem, None, self._contact)
+            record = AccountRecord(
+                directory=self._authority.directory_url,
+                key_pem=key_pem,
+                url=None,
+                contact=self._contact,
+            )
             self._save(record)
         account = self._authority.register(record.key, self._contact, self._external)
         record = replace(record, url=account.url, contact=self._contact)
@@ -204,8 +211,7 @@ class AccountKeeper:
         return f"accounts/{self._slug}"
 
     def _load(self) -> AccountRecord | None:
-        document = self._store.load_document(self._document)
-        return None if document is None else AccountRecord.from_json(document)
+        return read_document(self._store, self._document, AccountRecord.from_json)
 
     def _save(self, record: AccountRecord) -> None:
         self._store.save_document(self._document, record.to_json())

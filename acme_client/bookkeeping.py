@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import anyio
 
-from acme_client.errors import BudgetSpent, LockHeld, StoreError
+from acme_client.documents import read_document
+from acme_client.errors import BudgetSpent, LockHeld
 from acme_client.issuer import Environment
 from acme_client.ledger import Charge, Ledger, Obstacle
 from acme_client.worker import on_disk
@@ -97,10 +98,5 @@ class Bookkeeper:
         raise LockHeld(f"another process holds the ledger {self._lock_name} for too long")
 
     def _read(self) -> Ledger:
-        document = self._environment.store.load_document(self._document)
-        if document is None:
-            return Ledger()
-        try:
-            return Ledger.from_json(document)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"the document {self._document} cannot be read: {error!r}") from error
+        store = self._environment.store
+        return read_document(store, self._document, Ledger.from_json) or Ledger()

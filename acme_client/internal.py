@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from acme_client.checks import check_pair
-from acme_client.errors import BadCertificate, IssuerError, LockHeld
+from acme_client.documents import read_document
+from acme_client.errors import IssuerError, LockHeld
 from acme_client.issuer import Environment, IssuanceTask, RenewalInfo
 from acme_client.keys import (
     CertificateKey,
@@ -155,18 +156,14 @@ def _both_fit(root: Authority, intermediate: Authority, now: datetime) -> bool:
 
 
 def _load(store: Store) -> tuple[Authority, Authority] | None:
-    document = store.load_document(DOCUMENT)
-    if document is None:
-        return None
-    try:
-        root = _authority(document["root_pem"], document["root_key_pem"])
-        intermediate = _authority(document["intermediate_pem"], document["intermediate_key_pem"])
-    except (KeyError, BadCertificate) as error:
-        raise IssuerError(
-            f"the internal CA in the store cannot be read ({error}); remove the document "
-            f"{DOCUMENT} to have a new one made"
-        ) from error
-    return root, intermediate
+    return read_document(
+        store,
+        DOCUMENT,
+        lambda document: (
+            _authority(document["root_pem"], document["root_key_pem"]),
+            _authority(document["intermediate_pem"], document["intermediate_key_pem"]),
+        ),
+    )
 
 
 def _authority(certificate_pem: str, key_pem: str) -> Authority:

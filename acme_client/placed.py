@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from acme_client.errors import StoreError
+from acme_client.documents import read_document
 from acme_client.issuer import IssuanceTask
 from acme_client.keys import certificate_key_from_pem, fingerprint
 from acme_client.store.interface import Store
@@ -63,6 +63,19 @@ class PlacedOrder:
             "placed_at": self.placed_at.isoformat(),
         }
 
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> PlacedOrder:
+        return cls(
+            url=document["url"],
+            account_url=document["account_url"],
+            names=tuple(document["names"]),
+            key_type=document["key_type"],
+            profile=document["profile"],
+            successor_of=document["successor_of"],
+            key_pem=document["key_pem"],
+            placed_at=datetime.fromisoformat(document["placed_at"]),
+        )
+
 
 def successor_of(task: IssuanceTask) -> str | None:
     return task.replaces.fingerprint if task.replaces else None
@@ -73,24 +86,7 @@ def document_name(slug: str, certificate_id: str) -> str:
 
 
 def load_order(store: Store, slug: str, certificate_id: str) -> PlacedOrder | None:
-    document = store.load_document(document_name(slug, certificate_id))
-    if document is None:
-        return None
-    try:
-        return PlacedOrder(
-            url=document["url"],
-            account_url=document["account_url"],
-            names=tuple(document["names"]),
-            key_type=document["key_type"],
-            profile=document["profile"],
-            successor_of=document["successor_of"],
-            key_pem=document["key_pem"],
-            placed_at=datetime.fromisoformat(document["placed_at"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"the order kept for {certificate_id} cannot be read: {error!r}"
-        ) from error
+    return read_document(store, document_name(slug, certificate_id), PlacedOrder.from_json)
 
 
 def save_order(store: Store, slug: str, certificate_id: str, order: PlacedOrder) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import anyio
 
 from acme_client.backoff import retry_delay
+from acme_client.documents import read_document
 from acme_client.issuer import IssuanceTask
 from acme_client.request import CertificateRequest
 from acme_client.state import CertificateState, document_name
@@ -41,9 +42,8 @@ class Tended:
         """Look into the store; True when somebody else stored a certificate since the last look."""
 
         def read() -> tuple[StoredCertificate | None, CertificateState]:
-            document = store.load_document(document_name(self.id))
-            state = CertificateState.from_json(document) if document else CertificateState()
-            return store.load_certificate(self.id), state
+            state = read_document(store, document_name(self.id), CertificateState.from_json)
+            return store.load_certificate(self.id), state or CertificateState()
 
         before, first = self.stored, not self.loaded
         self.stored, self.state = await on_disk(read)
