@@ -38,8 +38,11 @@ from proxy.http.dates import http_date
 from proxy.http.error_pages import error_page, reason_phrase
 from proxy.http.head import HTTP_1_1, RequestFields, RequestHead, ResponseHead
 from proxy.http.headers import (
+    END,
     UPGRADE_WEBSOCKET,
+    Field,
     connection_fields,
+    field_lines,
     request_forwardable,
     request_framing,
     request_lines,
@@ -66,8 +69,8 @@ class ClientInfo:
         local_address, local_port: where it connected to.
         site: the site whose certificate was shown; None when that covers no site in particular.
         trusted: the proxies whose forwarded headers are believed, when the peer is one of them.
-        forwarded: the forwarded headers that are the same for all its requests, as lines, and the
-            empty line behind them: the end of every head that goes on.
+        forwarded: ``forwarded_fields`` as lines, and the empty line behind them: the end of every
+            head that goes on.
     """
 
     __slots__ = (
@@ -97,7 +100,11 @@ class ClientInfo:
         self.local_port = local_port
         self.site: SiteRoutes[Pool] | None = None
         self.trusted = trusted
-        self.forwarded = connection_fields(client=address, scheme=scheme, port=local_port)
+        self.forwarded = field_lines(self.forwarded_fields()) + END
+
+    def forwarded_fields(self) -> list[Field]:
+        """The forwarded headers that are the same for all its requests."""
+        return connection_fields(client=self.address, scheme=self.scheme, port=self.local_port)
 
     def behind_proxy(self, fields: RequestFields) -> ClientInfo:
         """The client of one request, as a trusted proxy tells it."""

@@ -10,15 +10,20 @@ meaning; what differs between requests (client address, length) is appended per 
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, TypeAlias
 
 from proxy.http.head import (
     CHUNKED,
     FORWARDED_FAMILY,
+    HTTP_2,
     RequestFields,
+    RequestHead,
     ResponseFields,
     ResponseHead,
 )
+
+Field: TypeAlias = tuple[bytes, bytes]
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -47,7 +52,7 @@ _REPLACED: Final = frozenset(
 _NOT_TO_UPSTREAM: Final = HOP_BY_HOP | _REPLACED
 _NOT_TO_CLIENT: Final = HOP_BY_HOP | {b"content-length"}
 
-VIA: Final = b"Via: 1.1 vestibule\r\n"
+VIA: Final = (b"Via", b"1.1 vestibule")
 """RFC 9110 §7.6.3: a gateway adds itself to what it forwards inbound."""
 
 UPGRADE_WEBSOCKET: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -68,18 +73,46 @@ def request_forwardable(fields: RequestFields) -> bytes:
 
 def request_lines(fields: RequestFields, dropped: frozenset[bytes]) -> bytes:
     """As :func:`request_forwardable`, without the headers whose lower-case names are given."""
+    return b"Host: %b\r\n%b" % (fields.host, field_lines(_request_fields(fields, dropped)))
+
+
+def _request_fields(fields: RequestFields, dropped: frozenset[bytes]) -> list[Field]:
     nominated = fields.nominated
-    lines = [b"Host: ", fields.host, b"\r\n"]
-    for lowered, (name, value) in zip(fields.lowered, fields.fields, strict=True):
-        if (
-            lowered not in _NOT_TO_UPSTREAM
-            and lowered not in nominated
-            and lowered not in dropped
-            and not lowered.startswith(FORWARDED_FAMILY)
-        ):
-            lines += (name, b": ", value, b"\r\n")
-    lines += (VIA, b"X-Forwarded-Host: ", fields.host, b"\r\n")
-    return b"".join(lines)
+    return [
+        field
+        for lowered, field in zip(fields.lowered, fields.fields, strict=True)
+        if lowered not in _NOT_TO_UPSTREAM
+        and lowered not in nominated
+        and lowered not in dropped
+        and not lowered.startswith(FORWARDED_FAMILY)
+    ] + [VIA, (b"X-Forwarded-Host", fields.host)]
+
+
+def http2_request_fields(
+    head: RequestHead, dropped: frozenset[bytes], added: Iterable[Field]
+) -> list[Field]:
+    """What goes on of a request to a backend that speaks HTTP/2, without pseudo-header fields.
+
+    The names are in any case; the encoder lowers them.
+
+    Args:
+        head: the client's.
+        dropped: lower-case names that the route takes out.
+        added: what the route puts in.
+    """
+    fields = head.fields
+    kept = [*_request_fields(fields, dropped), *added]
+    if head.version == HTTP_2 and fields.get(b"te") is not None:
+        # RFC 9113 §8.2.2: nothing but "trailers", and not nominated by any Connection field.
+        kept.append((b"te", b"trailers"))
+    if fields.length > 0:
+        kept.append((b"content-length", b"%d" % fields.length))
+    return kept
+
+
+def field_lines(fields: Iterable[Field]) -> bytes:
+    """Fields as lines of HTTP/1.1."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
 def response_forwardable(fields: ResponseFields) -> bytes:
@@ -87,11 +120,11 @@ def response_forwardable(fields: ResponseFields) -> bytes:
     known = fields.forwardable
     if known is None:
         nominated = fields.nominated
-        lines: list[bytes] = []
-        for lowered, (name, value) in zip(fields.lowered, fields.fields, strict=True):
-            if lowered not in _NOT_TO_CLIENT and lowered not in nominated:
-                lines += (name, b": ", value, b"\r\n")
-        known = fields.forwardable = b"".join(lines)
+        known = fields.forwardable = field_lines(
+            field
+            for lowered, field in zip(fields.lowered, fields.fields, strict=True)
+            if lowered not in _NOT_TO_CLIENT and lowered not in nominated
+        )
     return known
 
 
@@ -122,10 +155,8 @@ def request_framing(method: bytes, length: int) -> bytes:
     return b"Content-Length: 0\r\n" if method in (b"POST", b"PUT", b"PATCH") else b""
 
 
-def connection_fields(*, client: str, scheme: str, port: int) -> bytes:
+def connection_fields(*, client: str, scheme: str, port: int) -> list[Field]:
     """The forwarded headers that stay the same for all requests of a connection.
-
-    As lines, and with the empty line that ends a head: they are what a head ends with.
 
     Args:
         client: the client's address, one bare IP.
@@ -133,11 +164,12 @@ def connection_fields(*, client: str, scheme: str, port: int) -> bytes:
         port: where the client connected to.
     """
     address = client.encode("ascii")
-    return b"X-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Proto: %b\r\n" % (
-        address,
-        address,
-        scheme.encode("ascii"),
-    ) + (b"X-Forwarded-Port: %d\r\n\r\n" % port)
+    return [
+        (b"X-Forwarded-For", address),
+        (b"X-Real-IP", address),
+        (b"X-Forwarded-Proto", scheme.encode("ascii")),
+        (b"X-Forwarded-Port", b"%d" % port),
+    ]
 
 
 def response_has_no_body(method: bytes, status: int) -> bool:

@@ -6,11 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http.head import CHUNKED, ResponseHead, interpret_request, interpret_response
+from proxy.http.head import (
+    CHUNKED,
+    HTTP_1_1,
+    HTTP_2,
+    RequestHead,
+    ResponseHead,
+    interpret_request,
+    interpret_response,
+)
 from proxy.http.headers import (
     HOP_BY_HOP,
     connection_fields,
+    field_lines,
     framing_field,
+    http2_request_fields,
     request_forwardable,
     request_framing,
     request_lines,
@@ -60,7 +70,8 @@ def test_the_forwarded_family_is_never_the_clients(name: bytes) -> None:
 @pytest.mark.parametrize("name", [*_FORWARDED, b"Host", b"Via", b"Content-Length", b"Expect"])
 def test_what_we_say_cannot_be_nominated_away(name: bytes) -> None:
     fields = interpret_request([HOST, (b"Connection", b"close, " + name), (b"X", b"y")])
-    head = request_forwardable(fields) + connection_fields(client="::1", scheme="https", port=1)
+    ours = connection_fields(client="::1", scheme="https", port=1)
+    head = request_forwardable(fields) + field_lines(ours)
     assert names(head) == [
         *(b"host", b"x", b"via", b"x-forwarded-host"),
         *(b"x-forwarded-for", b"x-real-ip", b"x-forwarded-proto", b"x-forwarded-port"),
@@ -100,7 +111,7 @@ def test_whatever_the_client_sends_our_headers_stand_once(
     fields = interpret_request([HOST, *raw, (b"Connection", b",".join(nominated))])
     sent = names(
         request_forwardable(fields)
-        + connection_fields(client="1.2.3.4", scheme="https", port=443)
+        + field_lines(connection_fields(client="1.2.3.4", scheme="https", port=443))
         + request_framing(b"POST", 5)
     )
     for name in (b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"content-length"):
@@ -113,11 +124,28 @@ def test_whatever_the_client_sends_our_headers_stand_once(
     ]
 
 
-def test_what_a_connection_adds_ends_the_head() -> None:
-    assert connection_fields(client="1.2.3.4", scheme="https", port=443) == (
+def test_what_a_connection_adds() -> None:
+    assert field_lines(connection_fields(client="1.2.3.4", scheme="https", port=443)) == (
         b"X-Forwarded-For: 1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\n"
-        b"X-Forwarded-Proto: https\r\nX-Forwarded-Port: 443\r\n\r\n"
+        b"X-Forwarded-Proto: https\r\nX-Forwarded-Port: 443\r\n"
     )
+
+
+def test_an_http_2_backend_gets_the_same_headers_with_a_length_and_te_of_http_2_clients() -> None:
+    raw = [HOST, (b"te", b"trailers"), (b"Content-Length", b"5"), (b"x-a", b"1"), (b"X-B", b"2")]
+    fields = interpret_request([*raw, (b"X-Forwarded-For", b"LIE")])
+    head = RequestHead(b"POST", b"/", HTTP_2, fields)
+    expected = [
+        *((b"x-a", b"1"), (b"Via", b"1.1 vestibule"), (b"X-Forwarded-Host", HOST[1])),
+        (b"X-C", b"3"),
+    ]
+    assert http2_request_fields(head, frozenset({b"x-b"}), [(b"X-C", b"3")]) == [
+        *expected,
+        *((b"te", b"trailers"), (b"content-length", b"5")),
+    ]
+    fields = interpret_request([raw[0], raw[1], (b"transfer-encoding", b"chunked"), raw[3]])
+    head = RequestHead(b"POST", b"/", HTTP_1_1, fields)
+    assert http2_request_fields(head, frozenset(), [(b"X-C", b"3")]) == expected
 
 
 @pytest.mark.parametrize(
