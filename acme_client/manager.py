@@ -112,6 +112,24 @@ class CertificateManager:
             elif self._care.group is not None:
                 self._care.group.start_soon(self._tend, item)
 
+    def add_request(self, request: CertificateRequest) -> None:
+        """Take one more into care; one that is there already stays as it is."""
+        for certificate_id, item in self._take_into_care([request]).items():
+            if self._tended.setdefault(certificate_id, item) is item and self._care.group:
+                self._care.group.start_soon(self._tend, item)
+
+    def remove_request(self, request: CertificateRequest) -> None:
+        """Tend its certificates no more."""
+        for certificate_id in request.certificate_ids:
+            if (item := self._tended.pop(certificate_id, None)) is not None:
+                item.scope.cancel()
+
+    async def refresh(self, certificate_id: str) -> None:
+        """Look into the store again: another process says that something changed there."""
+        item = self._find(certificate_id)
+        await self._care.reload(item)
+        item.wake.set()
+
     async def obtain(self, certificate_id: str, *, force: bool = False) -> StoredCertificate:
         """See to it now that this certificate is there and fresh; ``force`` orders a new one.
 
@@ -151,17 +169,22 @@ class CertificateManager:
 
     def status(self) -> list[CertificateStatus]:
         """What is known and planned, certificate by certificate."""
-        return [
-            CertificateStatus(
-                certificate_id=item.id,
-                request=item.request,
-                key_type=item.key_type,
-                stored=item.stored,
-                state=item.state,
-                plan=self._care.issuing_plan(item),
-            )
-            for item in self._tended.values()
-        ]
+        return list(map(self._status, self._tended.values()))
+
+    def status_of(self, request: CertificateRequest) -> list[CertificateStatus]:
+        """The same for one request's certificates."""
+        items = map(self._tended.get, request.certificate_ids)
+        return [self._status(item) for item in items if item is not None]
+
+    def _status(self, item: Tended) -> CertificateStatus:
+        return CertificateStatus(
+            certificate_id=item.id,
+            request=item.request,
+            key_type=item.key_type,
+            stored=item.stored,
+            state=item.state,
+            plan=self._care.issuing_plan(item),
+        )
 
     async def _tend(self, item: Tended) -> None:
         with item.scope:
