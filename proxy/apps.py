@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -95,6 +96,19 @@ def app_environ(environ: Mapping[str, str], user: User | None) -> dict[str, str]
 def remove_stale_socket(address: UnixAddress) -> None:
     """Clear the way for Uvicorn, whose reloader does not bind over a socket left behind."""
     Path(address.path).unlink(missing_ok=True)
+
+
+def is_listening(address: UnixAddress) -> bool:
+    """Whether an app accepts connections already; it does when its own start is complete."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(address.path)
+        except BlockingIOError:
+            return True  # others are waiting to be accepted
+        except OSError:
+            return False
+    return True
 
 
 def find_app(text: str | None, folder: Path) -> str:

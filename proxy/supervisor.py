@@ -40,6 +40,12 @@ KILL_AFTER = 1 * SECONDS
 
 BACKEND_STOP_SECONDS = 5 * SECONDS
 
+BACKEND_START_SECONDS = 10 * SECONDS
+"""How long the announcement that we serve waits for backends; then it comes without them."""
+
+BACKEND_LOOK_SECONDS = 0.05 * SECONDS
+"""How often it is looked whether they are up, until then."""
+
 FORK_WAIT = 1 * SECONDS
 """Before the next try when the system has no process to give."""
 
@@ -66,6 +72,8 @@ class BackendRole:
 
     name: str
     run: Callable[[], int]
+    is_up: Callable[[], bool] = lambda: True
+    """Whether it can be used already; it does not tell us itself."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,8 +104,9 @@ class Child:
 class Supervisor:
     """Runs the children until a signal; :meth:`run` returns the exit code.
 
-    ``on_ready`` is called once, when all of the front serve; ``on_stop`` when a stop begins, to
-    close the parent's copies of the listening sockets.
+    ``on_ready`` is called once, when all of the front serve and the backends are up (or have had
+    their time); ``on_stop`` when a stop begins, to close the parent's copies of the listening
+    sockets.
     """
 
     def __init__(
@@ -116,7 +125,8 @@ class Supervisor:
         self._clock = clock
         self._selector = selectors.PollSelector()
         self._wakeup, self._wakeup_in = socket.socketpair()
-        self._announced = False
+        self._all_have_served = False
+        self._announce_by: float | None = None
         self._stopping = False
         self._stopping_backends = False
         self._kill_at: float | None = None
@@ -136,6 +146,7 @@ class Supervisor:
                 self._wait()
                 self._bury()
                 self._kill_late()
+                self._announce_when_up()
         finally:
             signal.set_wakeup_fd(wakeup_before)
             for number, handler in before.items():
@@ -204,6 +215,8 @@ class Supervisor:
         times = [child.start_at for child in self._children if child.start_at is not None]
         if self._kill_at is not None:
             times.append(self._kill_at)
+        if self._announce_by is not None:
+            times.append(self._clock() + BACKEND_LOOK_SECONDS)
         return max(0.0, min(times) - self._clock()) if times else None
 
     def _read_signals(self) -> None:
@@ -244,8 +257,19 @@ class Supervisor:
     def _note_serving(self, child: Child) -> None:
         child.has_served = True
         front = [child for child in self._children if child.is_front]
-        if not self._announced and all(child.has_served for child in front):
-            self._announced = True
+        if not self._all_have_served and all(child.has_served for child in front):
+            self._all_have_served = True
+            self._announce_by = self._clock() + BACKEND_START_SECONDS
+
+    def _announce_when_up(self) -> None:
+        """Whoever reads that we serve may come at once, so the apps shall be there."""
+        if self._announce_by is None:
+            return
+        roles = [child.role for child in self._children]
+        if self._clock() >= self._announce_by or all(
+            role.is_up() for role in roles if isinstance(role, BackendRole)
+        ):
+            self._announce_by = None
             self._on_ready()
 
     def _watch(self, child: Child) -> None:
@@ -316,6 +340,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._stopping = True
+        self._announce_by = None
         self._on_stop()
         for child in self._children:
             child.start_at = None

@@ -21,6 +21,7 @@ from proxy import logs
 from proxy.apps import (
     app_environ,
     app_sockets,
+    is_listening,
     make_socket_folder,
     remove_stale_socket,
     uvicorn_command,
@@ -112,6 +113,7 @@ class Plan:
             BackendRole(
                 name=f"app {self.config.sites[position].app}",
                 run=partial(self._app, self.config.sites[position], address),
+                is_up=partial(is_listening, address),
             )
             for position, address in self.app_sockets.items()
         ]

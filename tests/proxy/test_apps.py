@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from proxy.apps import (
     app_environ,
     app_sockets,
     find_app,
+    is_listening,
     make_socket_folder,
     remove_stale_socket,
     uvicorn_command,
@@ -142,3 +144,14 @@ def test_an_app_that_is_not_found(tmp_path: Path, text: str | None, reason: str)
     (tmp_path / "broken.py").write_text("app = (")
     with pytest.raises(ConfigError, match=reason):
         find_app(text, tmp_path)
+
+
+def test_an_app_is_up_when_it_listens(tmp_path: Path) -> None:
+    address = UnixAddress(str(tmp_path / "app.sock"))
+    assert not is_listening(address)
+    with socket.socket(socket.AF_UNIX) as app:
+        app.bind(address.path)
+        assert not is_listening(address)
+        app.listen(0)
+        # However many wait to be accepted.
+        assert all(is_listening(address) for _ in range(10))

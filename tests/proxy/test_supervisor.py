@@ -138,6 +138,29 @@ def test_all_serve_and_all_stop(start: Starter) -> None:
     assert parent.errors == "INFO:     Shutting down; press CTRL+C again to force\n"
 
 
+def test_the_announcement_waits_for_backends(start: Starter, tmp_path: Path) -> None:
+    up = tmp_path / "up"
+    parent = start(
+        f"""
+def is_up():
+    say("asked")
+    return os.path.exists({str(up)!r})
+
+arguments = [sys.executable, "-c", "import time; time.sleep(1000)"]
+run = lambda: execute(arguments, "/", os.environ)
+supervise(front("a"), BackendRole(name="b", run=run, is_up=is_up))
+"""
+    )
+    parent.expect("asked")
+    parent.expect("asked")
+    assert "ready" not in parent.seen
+    up.touch()
+    parent.expect("ready")
+    parent.send(signal.SIGTERM)
+    assert parent.end() == 0
+    assert parent.seen.count("ready") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_what_else_stops(start: Starter, number: signal.Signals) -> None:
     parent = start('supervise(front("a"))')
@@ -204,12 +227,14 @@ def test_an_error_nobody_expected_is_shown(start: Starter) -> None:
     parent = start(
         """
 def crash(name, channel):
+    say(name, "began")
     channel.send(Notice("ready"))
     raise RuntimeError("surprise")
 supervise(front("a", crash), front("b"))
 """
     )
-    parent.expect("ready")
+    parent.expect("a began")
+    parent.expect("a began")  # so the first has ended
     parent.send(signal.SIGTERM)
     assert parent.end() == 0
     assert "RuntimeError: surprise" in parent.errors
