@@ -13,6 +13,7 @@
     │   └── BadResponse        the upstream's HTTP cannot be accepted (always a 502)
     └── UpstreamError          no response could be had from the upstream
         ├── UpstreamUnavailable   nothing to connect to (502, or 503 when all are full)
+        │   └── UpstreamRefusal   it says that it has not processed the request
         └── UpstreamTimeout       it did not answer in time (504)
 
 Foreign exceptions (``ssl``, ``OSError``, ``h11``, ``httptools``, ``pydantic``) are translated
@@ -92,6 +93,13 @@ class UpstreamUnavailable(UpstreamError):
     def __init__(self, message: str, status: int = 502) -> None:
         super().__init__(message)
         self.status = status
+
+
+class UpstreamRefusal(UpstreamUnavailable):
+    """The upstream has not processed the request: sending it again is safe (RFC 9113 §8.7)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 503)
 
 
 class UpstreamTimeout(UpstreamError):

@@ -19,9 +19,11 @@ What an exchange guarantees:
 * the client gets exactly one final response, or its connection (stream) is reset when the
   response had already begun and cannot be completed;
 * a request is sent a second time only when no byte of a response had come, and either nothing of
-  it had been sent or its method is idempotent and its body had not begun (RFC 9110 §9.2.2);
+  it had been sent, or its body had not begun and its method is idempotent (RFC 9110 §9.2.2) or
+  the backend says that it has not processed it (RFC 9113 §8.7);
 * back-pressure: whichever side is slower pauses the other one, in both directions;
-* when the client goes, the backend's connection is closed: work that nobody waits for ends.
+* when the client goes, the backend's connection is closed (its stream reset): work that nobody
+  waits for ends.
 """
 
 from __future__ import annotations
@@ -32,17 +34,25 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from proxy.clock import NEVER, CoarseClock
-from proxy.errors import BadRequest, ProtocolError, UpstreamError, UpstreamTimeout
+from proxy.errors import (
+    BadRequest,
+    ProtocolError,
+    UpstreamError,
+    UpstreamRefusal,
+    UpstreamTimeout,
+)
 from proxy.forwarded import TrustedProxies
 from proxy.http.dates import http_date
-from proxy.http.error_pages import error_page, reason_phrase
-from proxy.http.head import HTTP_1_1, RequestFields, RequestHead, ResponseHead
+from proxy.http.error_pages import error_page, grpc_error, reason_phrase
+from proxy.http.head import HTTP_1_1, HTTP_2, RequestFields, RequestHead, ResponseHead
 from proxy.http.headers import (
     END,
     UPGRADE_WEBSOCKET,
     Field,
+    Trailers,
     connection_fields,
     field_lines,
+    http2_request_fields,
     request_forwardable,
     request_framing,
     request_lines,
@@ -50,13 +60,17 @@ from proxy.http.headers import (
 from proxy.http.websocket import GOING_AWAY, FrameTracker
 from proxy.limits import BUFFER_BYTES, Limits
 from proxy.routing import Route, SiteRoutes
-from proxy.upstream.http1 import UpstreamConnection
+from proxy.upstream.http2 import UpstreamSide
 from proxy.upstream.pool import Pool
 
 logger = logging.getLogger(__name__)
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _MAX_ATTEMPTS: Final = 2
+
+_GRPC: Final = b"application/grpc"
+_AFTER_GRPC: Final = (b"", b"+", b";")
+"""But not application/grpc-web, which is for HTTP/1.1 clients and has other trailers."""
 
 
 class ClientInfo:
@@ -140,8 +154,8 @@ class Downstream(Protocol):
         """A piece of the body; a memoryview is only valid until the next flush."""
         ...
 
-    def send_end(self) -> None:
-        """The response is complete; the exchange is over."""
+    def send_end(self, trailers: Trailers = ()) -> None:
+        """The response is complete; the exchange is over. Only HTTP/2 passes trailers on."""
         ...
 
     def send_local(
@@ -233,7 +247,16 @@ class Forwarding:
         changes_response: the route has rules for the response's headers.
     """
 
-    __slots__ = ("changes_response", "head", "maker", "route", "site", "too_large", "tunnel")
+    __slots__ = (
+        "_http2",
+        "changes_response",
+        "head",
+        "maker",
+        "route",
+        "site",
+        "too_large",
+        "tunnel",
+    )
 
     def __init__(
         self, maker: object, head: RequestHead, site: SiteRoutes[Pool], route: Route[Pool]
@@ -262,6 +285,19 @@ class Forwarding:
         else:
             parts.append(request_framing(head.method, fields.length))
         self.head = b"".join(parts)
+        self._http2: tuple[bytes, list[Field]] | None = None
+
+    def http2(self, head: RequestHead) -> tuple[bytes, list[Field]]:
+        """The same for a backend that speaks HTTP/2: path and fields; made when asked for."""
+        known = self._http2
+        if known is None:
+            route = self.route
+            added = list(route.request_rules.fields)
+            if route.strip:
+                added.append((b"X-Forwarded-Prefix", route.prefix))
+            fields = http2_request_fields(head, route.request_rules.dropped, added)
+            known = self._http2 = route.rewrite(head.target), fields
+        return known
 
 
 Application = Callable[["Exchange"], None]
@@ -273,15 +309,15 @@ class Exchange:
 
     # Class attributes are what most exchanges never change: an exchange is made for every request,
     # and each attribute set in __init__ is paid for by every one of them.
-    _route: Route[Pool] | None = None
-    _upstream: UpstreamConnection | None = None
+    _plan: Forwarding | None = None
+    _upstream: UpstreamSide | None = None
     _pending: list[bytes] | None = None
     _moved = 0
     request_head = b""
+    request_trailers: Trailers = ()
     response_started = False
     tunnel = False
     _frames: FrameTracker
-    _changes_response = False
     _leaving = False
     _said_goodbye = False
     done = False
@@ -318,11 +354,12 @@ class Exchange:
         body: bytes,
         *,
         close: bool = False,
+        noted: int | None = None,
     ) -> None:
-        """Answer without a backend."""
+        """Answer without a backend; ``noted`` is the status to take note of, if another one."""
         if self.done or self.response_started:
             return
-        self.status = status
+        self.status = noted or status
         self.sent = 0 if self.head.method == b"HEAD" else len(body)
         # RFC 9110 §10.1.1: after a final status instead of 100 the body may or may not come.
         close = close or (self.head.fields.expects_continue and not self.request_ended)
@@ -331,7 +368,10 @@ class Exchange:
         self.client.send_local(status, reason_phrase(status), fields, body, close)
 
     def refuse(self, status: int, detail: str | None = None, *, close: bool = False) -> None:
-        """Answer with an error page."""
+        """Answer with an error page; a gRPC client with what it takes for one."""
+        if self._is_grpc():
+            self.respond(200, grpc_error(status, detail), b"", close=close, noted=status)
+            return
         content_type, body = error_page(status, self.head.fields.wants_json, detail)
         fields = [(b"Content-Type", content_type)]
         if status == 503:
@@ -342,8 +382,7 @@ class Exchange:
 
     def forward(self, plan: Forwarding) -> None:
         """Hand the request to the pool of the plan's route."""
-        self._route = plan.route
-        self._changes_response = plan.changes_response
+        self._plan = plan
         if plan.too_large:
             self.refuse(413, close=True)
             return
@@ -370,8 +409,8 @@ class Exchange:
         self.received += len(data)
         if self.done:
             return
-        route = self._route
-        if route is not None and route.body_bytes and self.received > route.body_bytes:
+        plan = self._plan
+        if plan is not None and 0 < plan.route.body_bytes < self.received:
             self._drop_upstream()
             if self.response_started:
                 self._reset_client()
@@ -388,9 +427,11 @@ class Exchange:
         else:
             upstream.send_body(data)
 
-    def request_end(self) -> None:
-        """The request is complete."""
+    def request_end(self, trailers: Trailers = ()) -> None:
+        """The request is complete. HTTP/1.1 backends get no trailers."""
         self.request_ended = True
+        if trailers:
+            self.request_trailers = trailers
         upstream = self._upstream
         if upstream is not None and not self.done:
             self._end_body(upstream)
@@ -447,6 +488,9 @@ class Exchange:
         if self.done:
             return
         if now >= self.deadline:
+            if self._is_grpc_stream():
+                self.deadline = NEVER
+                return
             self.upstream_failed(
                 UpstreamTimeout("the upstream sent no response in time"), untouched=False
             )
@@ -478,7 +522,7 @@ class Exchange:
             self.upstream_failed(
                 UpstreamTimeout("the upstream stopped reading the request"), untouched=False
             )
-        elif not self.request_ended and self._upstream is not None:
+        elif not self.request_ended and self._upstream is not None and not self._is_grpc_stream():
             self._drop_upstream()
             if self.response_started:
                 self._reset_client()
@@ -488,7 +532,13 @@ class Exchange:
 
     # -- the upstream side calls these ---------------------------------------------------------
 
-    def attach(self, upstream: UpstreamConnection) -> None:
+    def http2_request(self) -> tuple[bytes, list[Field]]:
+        """The path and the fields as they go to a backend that speaks HTTP/2."""
+        assert self._plan is not None
+        path, fields = self._plan.http2(self.head)
+        return path, fields + self.info.forwarded_fields()
+
+    def attach(self, upstream: UpstreamSide) -> None:
         """A connection is there: send what there is of the request."""
         self._upstream = upstream
         self.upstream_name = upstream.name
@@ -519,7 +569,7 @@ class Exchange:
         self.tunnel = False
         self.response_started = True
         self.status = head.status
-        if self._changes_response:
+        if self._plan is not None and self._plan.changes_response:
             head = self._by_rules(head)
         self.client.send_head(head, length)
 
@@ -533,9 +583,11 @@ class Exchange:
         services = self._services
         if services.access_log is not None:
             services.access_log(self)
-        if self._changes_response:
+        if self._plan is not None and self._plan.changes_response:
             head = self._by_rules(head)
-        self.client.send_whole(head, length, data)
+        client = self.client
+        client.send_whole(head, length, data)
+        client.flush()
 
     def response_upgrade(self, head: ResponseHead) -> None:
         """The backend switched protocols, as it was asked to (RFC 9110 §7.8)."""
@@ -550,11 +602,11 @@ class Exchange:
         self.sent += len(data)
         self.client.send_data(data)
 
-    def response_end(self) -> None:
+    def response_end(self, trailers: Trailers = ()) -> None:
         """The response is complete; the connection has already been given back."""
         self._upstream = None
         self._finish()
-        self.client.send_end()
+        self.client.send_end(trailers)
 
     def tunnel_received(self, data: bytes | memoryview) -> None:
         """Bytes from the backend after the protocol was switched."""
@@ -596,7 +648,7 @@ class Exchange:
             )
             self._reset_client()
             return
-        if untouched and upstream is not None and self._may_repeat():
+        if untouched and upstream is not None and self._may_repeat(error):
             self._acquire(upstream)
             return
         status = error.status if isinstance(error, UpstreamError) else 502
@@ -620,15 +672,15 @@ class Exchange:
     # -- inside --------------------------------------------------------------------------------
 
     def _by_rules(self, head: ResponseHead) -> ResponseHead:
-        assert self._route is not None
-        return self._route.response_rules.apply(head)
+        assert self._plan is not None
+        return self._plan.route.response_rules.apply(head)
 
-    def _acquire(self, failed: UpstreamConnection | None = None) -> None:
-        assert self._route is not None
+    def _acquire(self, failed: UpstreamSide | None = None) -> None:
+        assert self._plan is not None
         self.attempts += 1
-        self._route.pool.acquire(self, failed)
+        self._plan.route.pool.acquire(self, failed)
 
-    def _end_body(self, upstream: UpstreamConnection) -> None:
+    def _end_body(self, upstream: UpstreamSide) -> None:
         upstream.end_body()
         if not self.response_started:
             services = self._services
@@ -638,10 +690,24 @@ class Exchange:
         # RFC 9110 §10.1.1: not when the body is coming already, and never to HTTP/1.0.
         return not self.received and self.attempts == 1 and self.head.version >= HTTP_1_1
 
-    def _may_repeat(self) -> bool:
+    def _is_grpc(self) -> bool:
+        if self.head.version != HTTP_2:
+            return False
+        content_type = self.head.fields.get(b"content-type") or b""
+        return content_type.startswith(_GRPC) and content_type[len(_GRPC) :][:1] in _AFTER_GRPC
+
+    def _is_grpc_stream(self) -> bool:
+        """A call that may be quiet for as long as both sides like: they have deadlines.
+
+        The backend's connection is asked for a sign of life meanwhile, and so is the client's.
+        Beside HTTP/1.1 backends a stream would hold up a whole connection.
+        """
+        return self._upstream is not None and self._upstream.multiplexed and self._is_grpc()
+
+    def _may_repeat(self, error: UpstreamError | ProtocolError) -> bool:
         return (
             self.attempts < _MAX_ATTEMPTS
-            and self.head.method in _IDEMPOTENT
+            and (self.head.method in _IDEMPOTENT or isinstance(error, UpstreamRefusal))
             and not self.received
             and not self.tunnel
         )
@@ -651,8 +717,8 @@ class Exchange:
         if upstream is not None:
             self.upstream_blocked = False
             upstream.discard()
-        elif self._route is not None:
-            self._route.pool.withdraw(self)
+        elif self._plan is not None:
+            self._plan.route.pool.withdraw(self)
 
     def _reset_client(self) -> None:
         self._finish()
@@ -666,7 +732,7 @@ class Exchange:
             access_log(self)
 
     def _target_name(self) -> str:
-        return self.upstream_name or (self._route.pool.name if self._route else "")
+        return self.upstream_name or (self._plan.route.pool.name if self._plan else "")
 
     def _what(self) -> str:
         target = self.head.target.partition(b"?")[0].decode("ascii", "replace")

@@ -28,6 +28,7 @@ from proxy.http.grammar import HEAD_END
 from proxy.http.head import CHUNKED, HTTP_1_1, HeadReader, RequestHead, ResponseHead
 from proxy.http.headers import (
     UPGRADE_WEBSOCKET,
+    Trailers,
     framing_field,
     response_forwardable,
     response_wire,
@@ -251,7 +252,7 @@ class Http1Connection:
         else:
             self._out.append(data)
 
-    def send_end(self) -> None:
+    def send_end(self, trailers: Trailers = ()) -> None:
         self._exchange = None
         if self._state == _TUNNEL:
             self._close()
@@ -309,7 +310,7 @@ class Http1Connection:
         """Write what has gathered, as one piece."""
         out = self._out
         if out:
-            data = out[0] if len(out) == 1 else b"".join(out)
+            data = out.pop() if len(out) == 1 else b"".join(out)
             out.clear()
             self._channel.write(bytes(data) if isinstance(data, memoryview) else data)
 

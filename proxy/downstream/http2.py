@@ -35,7 +35,7 @@ from proxy.http.head import (
     ResponseHead,
     interpret_request,
 )
-from proxy.http.headers import response_fields
+from proxy.http.headers import Trailers, response_fields
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Http2Stream:
 
     # -- the connection calls these ------------------------------------------------------------
 
-    def receive(self, data: bytes, end: bool) -> None:
+    def receive(self, data: bytes, end: bool, trailers: Trailers = ()) -> None:
         """A piece of the request body, or bytes for the tunnel."""
         exchange = self.exchange
         if exchange is None:
@@ -79,7 +79,7 @@ class Http2Stream:
             if exchange.tunnel:
                 exchange.tunnel_end()
             else:
-                exchange.request_end()
+                exchange.request_end(trailers)
 
     # -- the exchange calls these --------------------------------------------------------------
 
@@ -104,9 +104,12 @@ class Http2Stream:
         if not self._protocol.send_data(self.id, data) and self.exchange is not None:
             self.exchange.client_writable(False)
 
-    def send_end(self) -> None:
+    def send_end(self, trailers: Trailers = ()) -> None:
         self._over()
-        self._protocol.end(self.id)
+        if trailers:
+            self._protocol.send_trailers(self.id, list(trailers))
+        else:
+            self._protocol.end(self.id)
 
     def send_local(
         self, status: int, reason: str, fields: list[tuple[bytes, bytes]], body: bytes, close: bool
@@ -325,10 +328,9 @@ class Http2Connection:
             stream.receive(data, end_stream)
 
     def on_trailers(self, stream_id: int, fields: tuple[Field, ...]) -> None:
-        # HTTP/1.1 backends do not get them: a trailer turned header has been an attack.
         stream = self._streams.get(stream_id)
         if stream is not None:
-            stream.receive(b"", True)
+            stream.receive(b"", True, fields)
 
     def on_reset(self, stream_id: int, code: int, reason: str) -> None:
         stream = self._streams.pop(stream_id, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from http import HTTPStatus
+from urllib.parse import quote
 
 _EXPLANATIONS: dict[int, str] = {
     400: "The request could not be understood.",
@@ -33,6 +34,38 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{status} {phrase}</title></head>
 <body><h1>{status} {phrase}</h1><p>{text}</p></body></html>
 """
+
+
+_GRPC_STATUS: dict[int, int] = {
+    400: 13,  # INTERNAL
+    403: 7,  # PERMISSION_DENIED
+    404: 12,  # UNIMPLEMENTED
+    405: 12,
+    408: 1,  # CANCELLED
+    413: 8,  # RESOURCE_EXHAUSTED
+    421: 5,  # NOT_FOUND
+    429: 14,  # UNAVAILABLE
+    502: 14,
+    503: 14,
+    504: 4,  # DEADLINE_EXCEEDED
+}
+_GRPC_UNKNOWN = 2
+
+
+def grpc_error(status: int, detail: str | None = None) -> list[tuple[bytes, bytes]]:
+    """The fields of a "Trailers-Only" response: to a gRPC client HTTP's status is 200 always.
+
+    Args:
+        status: what another client would get.
+        detail: as for ``error_page``.
+    """
+    text = detail or _EXPLANATIONS.get(status, reason_phrase(status))
+    code = _GRPC_STATUS.get(status, _GRPC_UNKNOWN)
+    return [
+        (b"content-type", b"application/grpc"),
+        (b"grpc-status", b"%d" % code),
+        (b"grpc-message", quote(text, safe=" !#$&'()*+,/:;=?@[]").encode("ascii")),
+    ]
 
 
 def reason_phrase(status: int) -> str:

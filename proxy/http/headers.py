@@ -10,7 +10,7 @@ meaning; what differs between requests (client address, length) is appended per 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 from proxy.http.head import (
@@ -24,6 +24,8 @@ from proxy.http.head import (
 )
 
 Field: TypeAlias = tuple[bytes, bytes]
+Trailers: TypeAlias = Sequence[Field]
+"""Fields behind a body (RFC 9110 §6.5), with lower-case names; they pass between HTTP/2 sides."""
 
 HOP_BY_HOP: Final = frozenset(
     {

@@ -10,17 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from proxy.errors import ProtocolError, UpstreamError
 from proxy.http.head import HTTP_1_1, RequestFields, RequestHead, ResponseHead
+from proxy.http.headers import Field, Trailers
 from proxy.limits import SWEEP_SECONDS
 from proxy.upstream.balance import DOWN
 from proxy.upstream.health import ActivePolicy, UpstreamHealth
 from proxy.upstream.http1 import UpstreamConnection
+from proxy.upstream.http2 import Http2UpstreamConnection, UpstreamSide, UpstreamStream
 
 logger = logging.getLogger(__name__)
 
-OpenConnection = Callable[[], Awaitable[UpstreamConnection]]
+OpenConnection = Callable[[], Awaitable[UpstreamSide]]
+
+_USER_AGENT: Final = b"vestibule-check"
 
 
 class CheckHome:
@@ -37,11 +42,21 @@ class CheckHome:
     def forget(self, connection: UpstreamConnection) -> None:
         """It was never remembered."""
 
+    def ended(self, stream: UpstreamStream) -> None:
+        stream.connection.close()
+
+    def streams_allowed(self, count: int) -> None:
+        """One is enough."""
+
+    def gone(self, connection: Http2UpstreamConnection) -> None:
+        """As for ``forget``."""
+
 
 class _Verdict:
-    """Hears the response to a check (a ResponseSink); only the status is of interest."""
+    """Hears the response to a check (a StreamSink); only the status is of interest."""
 
     tunnel = False
+    request_trailers: Trailers = ()
 
     def __init__(
         self, head: RequestHead, request_head: bytes, status: asyncio.Future[int | None]
@@ -49,6 +64,9 @@ class _Verdict:
         self.head = head
         self.request_head = request_head
         self._status = status
+
+    def http2_request(self) -> tuple[bytes, list[Field]]:
+        return self.head.target, [(b"user-agent", _USER_AGENT)]
 
     def _settle(self, status: int | None) -> None:
         if not self._status.done():
@@ -67,7 +85,7 @@ class _Verdict:
     def response_data(self, data: bytes | memoryview) -> None:
         """The body says nothing."""
 
-    def response_end(self) -> None:
+    def response_end(self, trailers: Trailers = ()) -> None:
         """The status has been noted."""
 
     def tunnel_received(self, data: bytes | memoryview) -> None:
@@ -96,10 +114,12 @@ async def check(open_connection: OpenConnection, policy: ActivePolicy) -> int | 
             connection = await open_connection()
             status: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
             target = policy.path.encode("ascii")
-            head = RequestHead(b"GET", target, HTTP_1_1, RequestFields([]))
+            fields = RequestFields([])
+            fields.host = policy.host.encode("ascii")
+            head = RequestHead(b"GET", target, HTTP_1_1, fields)
             request = (
-                b"GET %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: vestibule-check\r\n"
-                b"Connection: close\r\n\r\n" % (target, policy.host.encode("ascii"))
+                b"GET %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: %b\r\n"
+                b"Connection: close\r\n\r\n" % (target, fields.host, _USER_AGENT)
             )
             try:
                 connection.request(_Verdict(head, request, status))

@@ -70,6 +70,9 @@ class Shared(Protocol):
 class UpstreamConnection(asyncio.BufferedProtocol):
     """See the module."""
 
+    multiplexed: Final = False
+    """It serves one exchange at a time."""
+
     __slots__ = (
         "_body",
         "_chunking",
@@ -77,6 +80,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_eof_sent",
         "_informational",
         "_partial",
+        "_read_buffer",
         "_recall",
         "_paused",
         "_remaining",
@@ -100,6 +104,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.home = home
         self._shared = shared
         self._recall = shared.reader.recall_response
+        self._read_buffer = shared.read_buffer
         self.name = home.name
         self._transport: asyncio.Transport | None = None
         self._sink: ResponseSink | None = None
@@ -216,7 +221,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=BUFFER_BYTES)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._shared.read_buffer
+        return self._read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         sink = self._sink
@@ -224,11 +229,31 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             # Bytes nobody asked for: an answer to no request.
             self.close_idle()
             return
-        data = self._shared.read_buffer[:nbytes]
+        data = self._read_buffer[:nbytes]
+        if self._state == _HEAD and self.request_sent and not self._partial and not self._paused:
+            # The usual response: whole in one piece, with a head that was seen before.
+            response = bytes(data)
+            end = response.find(HEAD_END) + 4
+            head = self._recall(response[:end])
+            if (
+                head is not None
+                and head.plain_length == nbytes - end
+                and sink.head.method != b"HEAD"
+            ):
+                self._sink = None
+                self._state = _IDLE
+                self.answered = True
+                self.home.give_back(self)
+                sink.response_whole(head, head.plain_length, response[end:])
+                return
+        self._receive(sink, data)
+
+    def _receive(self, sink: ResponseSink, data: memoryview) -> None:
+        """Anything else."""
         state = self._state
         try:
             if state == _HEAD:
-                self._receive_response(sink, bytes(data))
+                self._receive_head(sink, bytes(data))
             elif state == _LENGTH:
                 self._receive_length(sink, data)
             elif state == _CHUNKED:
@@ -275,28 +300,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _receive_response(self, sink: ResponseSink, data: bytes) -> None:
-        """The usual response: whole in one piece, with a head that was seen before."""
-        self._touched = True
-        end = data.find(HEAD_END) + 4
-        head = self._recall(data[:end])
-        if (
-            head is None
-            or head.plain_length != len(data) - end
-            or not self.request_sent
-            or self._partial
-            or self._paused
-            or sink.head.method == b"HEAD"
-        ):
-            self._receive_head(sink, data)
-            return
-        self._sink = None
-        self._state = _IDLE
-        self.answered = True
-        self.home.give_back(self)
-        sink.response_whole(head, head.plain_length, data[end:])
-
     def _receive_head(self, sink: ResponseSink, data: bytes) -> None:
+        self._touched = True
         partial = self._partial
         if partial:
             searched = max(0, len(partial) - 3)

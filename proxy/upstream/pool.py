@@ -24,8 +24,9 @@ from functools import partial
 from typing import Literal, Protocol
 
 from proxy.clock import CoarseClock
-from proxy.config.addresses import TcpAddress, UpstreamAddress
-from proxy.errors import ProtocolError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from proxy.config.addresses import H2cAddress, UpstreamAddress
+from proxy.errors import ProtocolError, UpstreamError, UpstreamUnavailable
+from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.head import HeadReader, RequestHead
 from proxy.limits import SECONDS, Limits
 from proxy.proxy_protocol import Endpoint, build_1, build_2
@@ -39,6 +40,7 @@ from proxy.upstream.balance import (
     make_balancer,
 )
 from proxy.upstream.checks import CheckHome, keep_checking
+from proxy.upstream.dial import open_http1, open_http2
 from proxy.upstream.health import (
     ActiveHealth,
     ActivePolicy,
@@ -47,6 +49,8 @@ from proxy.upstream.health import (
     UpstreamHealth,
 )
 from proxy.upstream.http1 import Home, UpstreamConnection
+from proxy.upstream.http2 import Http2UpstreamConnection, UpstreamSide, UpstreamStream
+from proxy.upstream.sharing import SharedConnections, most_exchanges
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +76,7 @@ class Waiter(Protocol):
     @property
     def info(self) -> Client: ...
 
-    def attach(self, upstream: UpstreamConnection) -> None: ...
+    def attach(self, upstream: UpstreamSide) -> None: ...
     def upstream_failed(self, error: UpstreamError | ProtocolError, *, untouched: bool) -> None: ...
     def flush(self) -> None: ...
 
@@ -112,6 +116,7 @@ class PoolShared:
     """What all pools of a worker share.
 
     ``awake`` are the pools that the sweep must look at: of thousands of sites most are asleep.
+    ``encoder`` is for requests; the memory of fields it needs differs from that for responses.
     """
 
     reader: HeadReader
@@ -119,13 +124,14 @@ class PoolShared:
     clock: CoarseClock
     random: Callable[[], float]
     read_buffer: memoryview
+    encoder: FieldEncoder = field(default_factory=FieldEncoder)
     awake: set[Pool] = field(default_factory=set)
 
 
 class Upstream:
     """One backend: its state for balancing, its health, its connections."""
 
-    __slots__ = ("_pool", "address", "health", "idle", "name", "state")
+    __slots__ = ("_pool", "address", "health", "idle", "name", "shared", "state")
 
     def __init__(self, address: UpstreamAddress, pool: Pool, weight: int) -> None:
         options = pool.options
@@ -133,6 +139,11 @@ class Upstream:
         self.name = str(address)
         self._pool = pool
         self.state = UpstreamState(self.name, weight=weight, limit=options.connections or UNLIMITED)
+        self.shared: SharedConnections | None = None
+        """The connections of a backend that speaks HTTP/2; ``idle`` are those of all others."""
+        if isinstance(address, H2cAddress):
+            self.state.limit = most_exchanges(options.connections)
+            self.shared = SharedConnections(partial(open_http2, address, self, pool.shared))
         shared = pool.shared
         active = None
         if options.active is not None:
@@ -146,7 +157,7 @@ class Upstream:
     @property
     def is_busy(self) -> bool:
         """Whether time changes anything here: connections grow old, an outage ends."""
-        return bool(self.idle) or self.state.condition != UP
+        return bool(self.idle) or bool(self.shared) or self.state.condition != UP
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """The exchange on it is over and the connection is as good as new."""
@@ -154,18 +165,19 @@ class Upstream:
         self.state.active -= 1
         if not self.health.quiet:
             self.health.request_succeeded()
-        if self._pool.has_queue:
+        if self._pool.queue:
             self._pool.serve_queue()
 
     def keep(self, connection: UpstreamConnection) -> None:
         """Let it wait for the next exchange."""
-        shared = self._pool.shared
-        shared.awake.add(self._pool)
-        connection.idle_since = shared.clock.now
-        self.idle.append(connection)
-        # What has announced one client cannot serve another.
-        if len(self.idle) > MAX_IDLE_CONNECTIONS or self._pool.options.proxy_protocol:
-            self.idle[0].close_idle()
+        pool = self._pool
+        connection.idle_since = pool.clock.now
+        idle = self.idle
+        idle.append(connection)
+        if len(idle) > pool.most_idle:
+            idle[0].close_idle()
+        elif len(idle) == 1:
+            pool.shared.awake.add(pool)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """The connection is closed, in use or idle."""
@@ -173,18 +185,38 @@ class Upstream:
             self.idle.remove(connection)
             return
         if connection.uses:
-            if connection.failed:
-                self.failed()
-            elif connection.answered:
-                self.health.request_succeeded()
-            else:
-                self.health.request_abandoned()
-            self._pool.released(self)
+            self.ended(connection)
+
+    def ended(self, side: UpstreamSide) -> None:
+        """An exchange has left; what carried it is not kept for the next one."""
+        if side.failed:
+            self.failed()
+        elif side.answered:
+            self.health.request_succeeded()
+        else:
+            self.health.request_abandoned()
+        self._pool.released(self)
+
+    def streams_allowed(self, count: int) -> None:
+        """The backend takes so many streams on each connection."""
+        self.state.limit = most_exchanges(self._pool.options.connections, count)
+        self._pool.serve_queue()
+
+    def gone(self, connection: Http2UpstreamConnection) -> None:
+        """A shared connection has ended."""
+        if self.shared is not None:
+            self.shared.gone(connection)
 
     def failed(self) -> None:
         """It gave no response; a few of these suspend it."""
         if self.health.request_failed(self._pool.shared.clock.now):
             logger.warning("upstream %s is failing and will be avoided for a while", self.name)
+
+    def take(self, *, fresh: bool) -> UpstreamSide | None:
+        """What can carry an exchange at once; not a connection that has been idle, if ``fresh``."""
+        if self.shared is not None:
+            return self.shared.take()
+        return None if fresh else self.take_idle()
 
     def take_idle(self) -> UpstreamConnection | None:
         """The idle connection used last, if any is still open and young enough."""
@@ -208,12 +240,14 @@ class Pool:
         "_balancer",
         "_connecting",
         "_only",
-        "_queue",
         "_states",
         "_upstream_of",
         "_upstreams",
+        "clock",
+        "most_idle",
         "name",
         "options",
+        "queue",
         "shared",
     )
 
@@ -225,6 +259,9 @@ class Pool:
     ) -> None:
         self.options = options or PoolOptions()
         self.shared = shared
+        self.clock = shared.clock
+        # What has announced one client cannot serve another.
+        self.most_idle = 0 if self.options.proxy_protocol else MAX_IDLE_CONNECTIONS
         self.name = ", ".join(map(str, addresses))
         weights = self.options.weights or (1,) * len(addresses)
         self._upstreams = [
@@ -235,18 +272,18 @@ class Pool:
         self._states = [upstream.state for upstream in self._upstreams]
         self._upstream_of = {upstream.state: upstream for upstream in self._upstreams}
         self._balancer = make_balancer(self.options.policy, shared.random)
-        self._queue: deque[tuple[Waiter, float]] = deque()
+        self.queue: deque[tuple[Waiter, float]] = deque()
         self._connecting: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"<Pool {self._upstreams!r} queued={len(self._queue)}>"
+        return f"<Pool {self._upstreams!r} queued={len(self.queue)}>"
 
     # -- an exchange calls these ---------------------------------------------------------------
 
     def ready(self) -> UpstreamConnection | None:
         """An idle connection, when there is nothing to decide: one upstream, and it is well."""
         only = self._only
-        if only is None or not only.idle or self._queue or not only.health.quiet:
+        if only is None or not only.idle or self.queue or not only.health.quiet:
             return None
         state = only.state
         if state.active >= state.limit:
@@ -254,16 +291,16 @@ class Pool:
         state.active += 1
         return only.idle.pop()
 
-    def acquire(self, waiter: Waiter, failed: UpstreamConnection | None = None) -> None:
+    def acquire(self, waiter: Waiter, failed: UpstreamSide | None = None) -> None:
         """Give the waiter a connection, now or later, or tell it that there is none.
 
         Args:
             waiter: who asks.
-            failed: the connection that closed under its request just now. The next one is new
+            failed: what closed under its request just now. The next one is new
                 (other idle ones may be as dead), and to another upstream if there is one.
         """
         self.shared.awake.add(self)
-        if self._queue:
+        if self.queue:
             self._enqueue(waiter)
         elif not self._start(waiter, failed):
             if all(state.condition == DOWN for state in self._states):
@@ -274,15 +311,10 @@ class Pool:
 
     def withdraw(self, waiter: Waiter) -> None:
         """The waiter's client has gone. A connection under way is kept for the next one."""
-        if self._queue:
-            self._queue = deque(entry for entry in self._queue if entry[0] is not waiter)
+        if self.queue:
+            self.queue = deque(entry for entry in self.queue if entry[0] is not waiter)
 
     # -- upstreams and the worker call these ---------------------------------------------------
-
-    @property
-    def has_queue(self) -> bool:
-        """Whether somebody waits for an upstream with room."""
-        return bool(self._queue)
 
     def released(self, upstream: Upstream) -> None:
         """An exchange has left the upstream."""
@@ -293,8 +325,11 @@ class Pool:
         """The active checks of this pool, to be run for as long as the worker serves."""
         time = asyncio.get_running_loop().time
 
-        async def open_for_check(upstream: Upstream) -> UpstreamConnection:
-            connection = await self._open(upstream, CheckHome(upstream.name))
+        async def open_for_check(upstream: Upstream) -> UpstreamSide:
+            home = CheckHome(upstream.name)
+            if isinstance(upstream.address, H2cAddress):
+                return (await open_http2(upstream.address, home, self.shared)).new_stream()
+            connection = await self._open(upstream, home)
             if self.options.proxy_protocol:
                 connection.send(self._announcement(None))
             return connection
@@ -312,38 +347,42 @@ class Pool:
             idle = upstream.idle
             while idle and idle[0].idle_since <= oldest:
                 idle[0].close_idle()
+            if upstream.shared is not None:
+                upstream.shared.sweep(now)
             upstream.health.time_passed(now)
-        while self._queue and self._queue[0][1] <= now:
-            waiter, _ = self._queue.popleft()
+        while self.queue and self.queue[0][1] <= now:
+            waiter, _ = self.queue.popleft()
             if not waiter.done:
                 self._refuse(waiter, "no upstream had room in time")
         self.serve_queue()  # an upstream may have come back with nobody on it
-        if not self._queue and not any(upstream.is_busy for upstream in self._upstreams):
+        if not self.queue and not any(upstream.is_busy for upstream in self._upstreams):
             self.shared.awake.discard(self)
 
     def close(self) -> None:
         """Close all idle connections and stop connecting; who waits gets a 503."""
         for task in self._connecting:
             task.cancel()
-        while self._queue:
-            waiter, _ = self._queue.popleft()
+        while self.queue:
+            waiter, _ = self.queue.popleft()
             if not waiter.done:
                 self._refuse(waiter, "the proxy is stopping")
         for upstream in self._upstreams:
             for connection in upstream.idle[:]:
                 connection.close_idle()
+            if upstream.shared is not None:
+                upstream.shared.close()
 
     # -- inside --------------------------------------------------------------------------------
 
     def serve_queue(self) -> None:
         """Start those who wait, for as long as there is room."""
-        while self._queue:
-            entry = self._queue.popleft()  # first: what starting it leads to may come back here
+        while self.queue:
+            entry = self.queue.popleft()  # first: what starting it leads to may come back here
             if not entry[0].done and not self._start(entry[0]):
-                self._queue.appendleft(entry)
+                self.queue.appendleft(entry)
                 return
 
-    def _start(self, waiter: Waiter, failed: UpstreamConnection | None = None) -> bool:
+    def _start(self, waiter: Waiter, failed: UpstreamSide | None = None) -> bool:
         """Put the waiter on an upstream; False when none has room."""
         key = self._key(waiter)
         avoid = self._state_of(failed) if failed is not None else None
@@ -353,7 +392,7 @@ class Pool:
         upstream = self._upstream_of[state]
         state.active += 1
         upstream.health.request_started()
-        connection = upstream.take_idle() if failed is None else None
+        connection = upstream.take(fresh=failed is not None)
         if connection is not None:
             waiter.attach(connection)
         else:
@@ -376,7 +415,11 @@ class Pool:
         untried = self._states
         while True:
             try:
-                connection = await self._open(upstream, upstream)
+                connection: UpstreamSide = (
+                    await self._open(upstream, upstream)
+                    if upstream.shared is None
+                    else await upstream.shared.open()
+                )
             except UpstreamError as error:
                 upstream.failed()
                 self.released(upstream)
@@ -401,12 +444,11 @@ class Pool:
                 self._connected(upstream, connection, waiter)
                 return
 
-    def _connected(
-        self, upstream: Upstream, connection: UpstreamConnection, waiter: Waiter
-    ) -> None:
+    def _connected(self, upstream: Upstream, connection: UpstreamSide, waiter: Waiter) -> None:
         if waiter.done:
             # Its client left while we connected; the connection serves the next one.
-            upstream.keep(connection)
+            if not isinstance(connection, UpstreamStream):
+                upstream.keep(connection)
             upstream.health.request_abandoned()
             self.released(upstream)
         else:
@@ -424,34 +466,15 @@ class Pool:
             Endpoint(client.local_address, client.local_port),
         )
 
-    def _state_of(self, connection: UpstreamConnection) -> UpstreamState | None:
+    def _state_of(self, connection: UpstreamSide) -> UpstreamState | None:
         for upstream in self._upstreams:
             if upstream is connection.home:
                 return upstream.state
         return None
 
     async def _open(self, upstream: Upstream, home: Home) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
-        address = upstream.address
-        timeout = self.shared.limits.upstream_connect_timeout
-
-        def make() -> UpstreamConnection:
-            return UpstreamConnection(home, self.shared)
-
-        try:
-            async with asyncio.timeout(timeout):
-                if isinstance(address, TcpAddress):
-                    # A host name is resolved anew for each connection, so DNS changes are followed.
-                    _, connection = await loop.create_connection(make, address.host, address.port)
-                else:
-                    _, connection = await loop.create_unix_connection(make, address.path)
-        except TimeoutError as error:
-            raise UpstreamTimeout(f"no connection within {timeout:g} s") from error
-        except OSError as error:
-            raise UpstreamUnavailable(f"cannot connect: {error.strerror or error}") from error
-        if not connection.is_open:
-            raise UpstreamUnavailable("the connection was closed at once")
-        return connection
+        assert not isinstance(upstream.address, H2cAddress)
+        return await open_http1(upstream.address, home, self.shared)
 
     def _key(self, waiter: Waiter) -> bytes:
         options = self.options
@@ -464,10 +487,10 @@ class Pool:
         return cookie_value(waiter.head.fields.get(b"cookie") or b"", options.hash_name)
 
     def _enqueue(self, waiter: Waiter) -> None:
-        if len(self._queue) >= self.options.queue:
+        if len(self.queue) >= self.options.queue:
             self._refuse(waiter, "all upstreams are full and so is the queue")
         else:
-            self._queue.append((waiter, self.shared.clock.now + self.options.queue_timeout))
+            self.queue.append((waiter, self.shared.clock.now + self.options.queue_timeout))
 
     def _refuse(self, waiter: Waiter, why: str) -> None:
         waiter.upstream_failed(UpstreamUnavailable(why, 503), untouched=True)

@@ -20,6 +20,7 @@ from proxy.http.head import HeadReader
 from proxy.limits import READ_BYTES, Limits
 from proxy.routing import Route, SiteRoutes
 from proxy.upstream.http1 import UpstreamConnection
+from proxy.upstream.http2 import UpstreamSide
 from proxy.upstream.pool import Pool, PoolShared, Waiter
 
 ENGINES: Final[tuple[EngineName, ...]] = ("h11", "httptools")
@@ -190,7 +191,7 @@ class FakePool:
         self.calls.append("acquire")
         return self.idle.pop().connection
 
-    def acquire(self, waiter: Waiter, failed: UpstreamConnection | None = None) -> None:
+    def acquire(self, waiter: Waiter, failed: UpstreamSide | None = None) -> None:
         self.calls.append("again" if failed else "acquire")
         self.waiters.append(waiter)
         if not self.holds:

@@ -106,6 +106,12 @@ class ClientConnection(ReceivingHalf):
         return max(0, min(STREAMS, self._peer.max_concurrent_streams) - len(self.streams))
 
     @property
+    def most_streams(self) -> int:
+        """How many requests at a time there may be; -1 before the server's SETTINGS."""
+        peer = self._peer
+        return min(STREAMS, peer.max_concurrent_streams) if peer.received else -1
+
+    @property
     def extended_connect(self) -> bool:
         """True when the server takes extended CONNECT (RFC 8441 §3)."""
         return self._peer.connect_protocol

@@ -19,6 +19,7 @@ from proxy.upstream import pool as pool_module
 from proxy.upstream.balance import DOWN, SUSPENDED, UP
 from proxy.upstream.health import PassivePolicy
 from proxy.upstream.http1 import Home, UpstreamConnection
+from proxy.upstream.http2 import UpstreamSide
 from proxy.upstream.pool import Pool, PoolOptions, PoolShared, Upstream
 from tests.proxy.bench import FakeTransport
 
@@ -54,9 +55,10 @@ class Waiter:
         self.settled = asyncio.Event()
         self.on_attach: Callable[[], None] = lambda: None
 
-    def attach(self, upstream: UpstreamConnection) -> None:
+    def attach(self, upstream: UpstreamSide) -> None:
         assert not self.done
         assert self.connection is None
+        assert isinstance(upstream, UpstreamConnection)
         self.connection = upstream
         upstream.request(self)
         self.settled.set()
