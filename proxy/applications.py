@@ -47,12 +47,8 @@ class ForwardToSites:
 
     def __call__(self, exchange: Exchange) -> None:
         plan = exchange.head.plan
-        own = exchange.client.info.site
-        if (
-            isinstance(plan, Forwarding)
-            and plan.maker is self
-            and (own is plan.site or own is None)
-        ):
+        own = exchange.info.site
+        if plan is not None and plan.maker is self and (own is plan.site or own is None):
             exchange.forward(plan)
         else:
             self._decide(exchange, own)

@@ -11,7 +11,8 @@ one dictionary look-up, and what others derive from it (the head as it goes on) 
 from __future__ import annotations
 
 import re
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
 
 from proxy.errors import BadRequest, BadResponse
 from proxy.http.engine import Engine, EngineRefusal, RawFields
@@ -142,7 +143,7 @@ class RequestHead:
         self.target = target
         self.version = version
         self.fields = fields
-        self.plan: object = None
+        self.plan: Any = None
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} {self.target!r} {VERSION_NAMES[self.version]}>"
@@ -225,12 +226,14 @@ class Memory(Generic[Meaning]):
     GENERATION_BYTES = 1 * MIB
     """Of keys, per generation; a meaning takes up to ten times the bytes of its key."""
 
-    __slots__ = ("_old", "_room", "_young")
+    __slots__ = ("_old", "_room", "_young", "recall")
 
     def __init__(self) -> None:
         self._young: dict[bytes, Meaning] = {}
         self._old: dict[bytes, Meaning] = {}
         self._room = self.GENERATION_BYTES
+        self.recall: Callable[[bytes], Meaning | None] = self._young.get
+        """As ``get``, for what was seen lately; without a Python function, for the hot path."""
 
     def get(self, key: bytes) -> Meaning | None:
         meaning = self._young.get(key)
@@ -244,8 +247,8 @@ class Memory(Generic[Meaning]):
         if len(key) > self.KEY_BYTES:
             return
         if len(self._young) >= self.ENTRIES or self._room < len(key):
-            self._old = self._young
-            self._young = {}
+            self._old = dict(self._young)
+            self._young.clear()  # the same object always: ``recall`` is bound to it
             self._room = self.GENERATION_BYTES
         self._young[key] = meaning
         self._room -= len(key)
@@ -275,9 +278,9 @@ class HeadReader:
         self._fields: Memory[RequestFields] = Memory()
         self._requests: Memory[RequestHead] = Memory()
         self._responses: Memory[ResponseHead] = Memory()
-        self.recall = self._requests.get
+        self.recall = self._requests.recall
         """The meaning of a request head that was seen before; None says nothing."""
-        self.recall_response = self._responses.get
+        self.recall_response = self._responses.recall
         """The same for response heads."""
 
     def request(self, block: bytes) -> RequestHead:
