@@ -14,6 +14,7 @@ from benchmarks.backend import start_echo_backend, start_http_backend
 from benchmarks.certificates import Authority
 from benchmarks.clients import ClientFailure
 from benchmarks.generators import UPLOAD_SCRIPT, LoadFailure
+from benchmarks.grpc_load import start_server
 from benchmarks.peers import HOST, Peer, PeerFailure, Running, Site, start
 from benchmarks.processes import Cores, Program, settled_cpu
 
@@ -61,6 +62,7 @@ class Bench:
     problems: list[str] = field(default_factory=list)
     _http: tuple[Program, int] | None = None
     _echo: tuple[Program, int] | None = None
+    _grpc: tuple[Program, int] | None = None
     _site: Site | None = None
     _started: int = 0
 
@@ -86,6 +88,21 @@ class Bench:
         return self._echo[1]
 
     @property
+    def grpc_backend(self) -> int:
+        """The port of the gRPC backend, started when first asked for."""
+        if self._grpc is None:
+            self._grpc = _accepting(start_server(self.folder, self.cores.rest))
+        return self._grpc[1]
+
+    @property
+    def ca_file(self) -> Path:
+        """The CA of all certificates, as a file."""
+        path = self.folder / "ca.pem"
+        if not path.exists():
+            path.write_bytes(self.authority.pem)
+        return path
+
+    @property
     def upload_script(self) -> Path:
         path = self.folder / "upload.lua"
         if not path.exists():
@@ -94,7 +111,7 @@ class Bench:
 
     def stop(self) -> None:
         """End the backends."""
-        for backend in (self._http, self._echo):
+        for backend in (self._http, self._echo, self._grpc):
             if backend is not None:
                 backend[0].stop()
 
@@ -105,6 +122,7 @@ class Bench:
         backend: int | None = None,
         sites: Sequence[Site] | None = None,
         access_log: bool = False,
+        grpc: bool = False,
     ) -> Running:
         """A freshly started proxy; the caller stops it."""
         self._started += 1
@@ -115,18 +133,21 @@ class Bench:
             self.http_backend if backend is None else backend,
             sites or [self.site],
             access_log=access_log,
+            grpc=grpc,
         )
 
     @contextmanager
     def all_started(
-        self, *, backend: int | None = None, access_log: bool = False
+        self, *, backend: int | None = None, access_log: bool = False, grpc: bool = False
     ) -> Iterator[list[Running]]:
         """Every peer, each that cannot be started reported and left out."""
         running: list[Running] = []
         try:
             for peer in self.peers:
                 try:
-                    running.append(self.start(peer, backend=backend, access_log=access_log))
+                    running.append(
+                        self.start(peer, backend=backend, access_log=access_log, grpc=grpc)
+                    )
                 except PeerFailure as failure:
                     self.report(peer, failure)
             yield running

@@ -34,6 +34,11 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
 
+    @property
+    def pem(self) -> bytes:
+        """The CA's own certificate."""
+        return self._certificate.public_bytes(serialization.Encoding.PEM)
+
     def issue(self, folder: Path, stem: str, *names: str) -> Pair:
         """Write a leaf for ``names`` and its key into ``folder``."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -46,7 +51,7 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         pem = serialization.Encoding.PEM
-        chain = leaf.public_bytes(pem) + self._certificate.public_bytes(pem)
+        chain = leaf.public_bytes(pem) + self.pem
         secret = key.private_bytes(
             pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )

@@ -18,6 +18,9 @@ wrk.headers["Content-Type"] = "application/octet-stream"
 """
 
 
+_CONNECT_EVERY = "2ms"
+
+
 class LoadFailure(Exception):
     """A load generator failed, or got other answers than it should have."""
 
@@ -81,22 +84,27 @@ class Latencies:
 def h2load_at_rate(
     port: int, path: str, *, connections: int, rate: float, seconds: float, log: Path
 ) -> Latencies:
-    """HTTP/1.1 requests at a fixed rate, each connection in its own rhythm; the first fifth of the
-    time (handshakes, warm-up) is left out."""
+    """HTTP/1.1 requests at a fixed rate, each connection in its own rhythm.
+
+    The connections are opened one after the other: opened at once, they would send at once, too,
+    and the figure would be that of bursts. The first and the last quarter of the time, when not
+    all connections are there, are left out.
+    """
     each = max(1, round(rate / connections))
     total = int(each * connections * seconds)
     log.unlink(missing_ok=True)
     arguments = [
         *(shutil.which("h2load") or "h2load", "--h1", "-t1", f"-c{connections}", f"--rps={each}"),
-        *(f"-n{total}", f"--log-file={log}", f"https://{HOST}:{port}{path}"),
+        *(f"-n{total}", "-r1", f"--rate-period={_CONNECT_EVERY}", f"--log-file={log}"),
+        f"https://{HOST}:{port}{path}",
     ]
     _succeeded(_run(arguments, seconds * 3), total)
     rows = [line.split("\t") for line in log.read_text("ascii").splitlines()]
     begin = min(int(row[0]) for row in rows)
     end = max(int(row[0]) for row in rows)
-    first = begin + (end - begin) // 5
-    times = sorted(int(row[2]) / 1e6 for row in rows if int(row[0]) >= first)
-    return Latencies(tuple(times), len(times) / ((end - first) / 1e6))
+    first, last = begin + (end - begin) // 4, end - (end - begin) // 4
+    times = sorted(int(row[2]) / 1e6 for row in rows if first <= int(row[0]) < last)
+    return Latencies(tuple(times), len(times) / ((last - first) / 1e6))
 
 
 def _succeeded(output: str, expected: int | None = None) -> int:

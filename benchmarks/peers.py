@@ -45,6 +45,8 @@ class Setup:
     backend_port: int
     sites: Sequence[Site]
     access_log: bool = False
+    grpc: bool = False
+    """The backend speaks HTTP/2 without TLS (h2c), and has no plain page to be asked for."""
 
 
 class Peer(ABC):
@@ -79,7 +81,7 @@ class Nginx(Peer):
     server_name {site.name};
     ssl_certificate {site.pair.chain};
     ssl_certificate_key {site.pair.key};
-    location / {{ proxy_pass http://backend; }}
+    location / {{ {"grpc_pass grpc" if setup.grpc else "proxy_pass http"}://backend; }}
   }}"""
             for number, site in enumerate(setup.sites)
         )
@@ -107,6 +109,8 @@ http {{
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
+  grpc_set_header X-Forwarded-For $remote_addr;
+  grpc_set_header X-Forwarded-Proto $scheme;
   map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
   upstream backend {{
     server 127.0.0.1:{setup.backend_port};
@@ -167,7 +171,7 @@ frontend https
   default_backend app
 
 backend app
-  server app 127.0.0.1:{setup.backend_port}
+  server app 127.0.0.1:{setup.backend_port}{" proto h2" if setup.grpc else ""}
 """)
         return [shutil.which("haproxy") or "haproxy", "-db", "-f", str(config)]
 
@@ -183,7 +187,7 @@ class Caddy(Peer):
   bind 127.0.0.1
   tls {site.pair.chain} {site.pair.key}
   {log if setup.access_log else ""}
-  reverse_proxy 127.0.0.1:{setup.backend_port} {{
+  reverse_proxy {"h2c://" if setup.grpc else ""}127.0.0.1:{setup.backend_port} {{
     transport http {{
       keepalive_idle_conns_per_host 256
     }}
@@ -227,7 +231,7 @@ class Vestibule(Peer):
         sites = "\n".join(
             f"""[[sites]]
 names = ["{site.name}"]
-upstreams = ["127.0.0.1:{setup.backend_port}"]
+upstreams = ["{"h2c://" if setup.grpc else ""}127.0.0.1:{setup.backend_port}"]
 certificate = {{ chain = "{site.pair.chain}", key = "{site.pair.key}" }}
 """
             for site in setup.sites
@@ -281,10 +285,11 @@ def start(
     sites: Sequence[Site],
     *,
     access_log: bool = False,
+    grpc: bool = False,
 ) -> Running:
     """Start a proxy and wait until it answers; raises PeerFailure."""
     folder.mkdir(parents=True)
-    setup = Setup(folder, free_port(), backend_port, sites, access_log)
+    setup = Setup(folder, free_port(), backend_port, sites, access_log, grpc)
     arguments = peer.arguments(setup)
     begin = time.monotonic()
     program = Program(
@@ -295,7 +300,7 @@ def start(
         folder=folder,
     )
     try:
-        while not answers(setup.port, sites[0].name):
+        while not answers(setup.port, sites[0].name, b"HTTP/1.1 " if grpc else b"HTTP/1.1 200 "):
             if not program.running:
                 raise PeerFailure(f"{peer.name} ended at its start:\n{program.tail()}")
             if time.monotonic() - begin > _START_SECONDS:
@@ -317,14 +322,14 @@ def client_context(*protocols: str) -> ssl.SSLContext:
     return context
 
 
-def answers(port: int, name: str) -> bool:
-    """Whether a request gets a 200."""
+def answers(port: int, name: str, expected: bytes) -> bool:
+    """Whether a request gets a response that begins so."""
     try:
         with (
             socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
             client_context("http/1.1").wrap_socket(plain, server_hostname=name) as secure,
         ):
             secure.sendall(b"GET / HTTP/1.1\r\nHost: %b:%d\r\n\r\n" % (name.encode(), port))
-            return secure.recv(4096).startswith(b"HTTP/1.1 200 ")
+            return secure.recv(4096).startswith(expected)
     except OSError:
         return False

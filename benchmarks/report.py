@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def save(path: Path, environment: Mapping[str, Any], results: Results) -> None:
     for key, found in results.items():
         kept[key] = {
             suffix or "main": {
-                name: [round(value, 4) for value in values] for name, values in s.items()
+                name: [_kept(value) for value in values] for name, values in s.items()
             }
             for suffix, s in found.items()
         }
@@ -92,9 +93,15 @@ def save(path: Path, environment: Mapping[str, Any], results: Results) -> None:
 
 def load(path: Path) -> Results:
     """What :func:`save` wrote."""
-    measures: dict[str, dict[str, Samples]] = json.loads(path.read_text("utf-8"))["measures"]
+    measures = json.loads(path.read_text("utf-8"))["measures"]
     return {
-        key: {("" if suffix == "main" else suffix): samples for suffix, samples in found.items()}
+        key: {
+            "" if suffix == "main" else suffix: {
+                name: [math.inf if value is None else value for value in values]
+                for name, values in samples.items()
+            }
+            for suffix, samples in found.items()
+        }
         for key, found in measures.items()
     }
 
@@ -108,6 +115,11 @@ def render(page: Path, table: str, environment: Mapping[str, Any]) -> None:
         raise ValueError(f"{page} has no place for the figures ({_BEGIN} … {_END})")
     facts = "\n".join(f"- {key}: {value}" for key, value in environment.items())
     page.write_text(f"{before}{_BEGIN}\n\n{table}\n\n{facts}\n\n{_END}{after}", "utf-8")
+
+
+def _kept(value: float) -> float | None:
+    """A figure as JSON knows numbers; an endless one is null."""
+    return round(value, 4) if math.isfinite(value) else None
 
 
 def _number(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import cast
@@ -41,8 +42,17 @@ def http2_changing(
     answered. Header blocks are encoded beforehand, one long sequence per connection."""
     sequences = [_blocks(paths, 12_000, seed) for seed in range(connections)]
     return uvloop.run(
-        _run(port, "h2", connections, seconds, lambda: _Http2(sequences.pop(), streams))
+        _run(port, "h2", connections, seconds, lambda: _Changing(sequences.pop(), streams))
     )
+
+
+def http2_percentile(port: int, share: float, *, seconds: float, stalled: bool) -> float:
+    """A percentile, in seconds, of the times of requests on 99 streams of one connection; if asked
+    for, beside a stream whose large response is not taken."""
+    client = _Timed(stalled)
+    uvloop.run(_run(port, "h2", 1, seconds, lambda: client))
+    times = sorted(client.times)
+    return times[int(len(times) * share)]
 
 
 class _Counting(asyncio.Protocol):
@@ -106,20 +116,21 @@ class _WebSocket(_Counting):
 
 
 class _Http2(_Counting):
-    def __init__(self, blocks: list[bytes], streams: int) -> None:
+    """Reads frames; what is sent in answer to a response's end is a subclass's business."""
+
+    preface = _PREFACE
+
+    def __init__(self) -> None:
         super().__init__()
-        self._blocks = iter(blocks)
-        self._streams = streams
         self._next_stream = 1
         self._received = b""
 
-    def begin(self) -> None:
-        self.write(_PREFACE + b"".join(self._request() for _ in range(self._streams)))
+    def answered(self, stream: int) -> bytes:
+        """A response is complete; what to send now."""
+        raise NotImplementedError
 
-    def _request(self) -> bytes:
-        block = next(self._blocks, None)
-        if block is None or self.stopped:
-            return b""
+    def headers(self, block: bytes) -> bytes:
+        """A HEADERS frame on a new stream."""
         stream = self._next_stream
         self._next_stream += 2
         return len(block).to_bytes(3, "big") + _FRAME_HEADERS + stream.to_bytes(4, "big") + block
@@ -134,7 +145,8 @@ class _Http2(_Counting):
             kind, flags = received[position + 3], received[position + 4]
             if kind <= 1 and flags & 1:  # DATA or HEADERS with END_STREAM
                 self.done += 1
-                out += self._request()
+                stream = int.from_bytes(received[position + 5 : position + 9], "big")
+                out += self.answered(stream)
             elif kind == 4 and not flags & 1:
                 out += _SETTINGS_ACK
             elif kind in (3, 7):
@@ -143,6 +155,52 @@ class _Http2(_Counting):
         self._received = received[position:]
         if out:
             self.write(out)
+
+
+class _Changing(_Http2):
+    """Sends one prepared request after the other, so many at a time."""
+
+    def __init__(self, blocks: list[bytes], streams: int) -> None:
+        super().__init__()
+        self._blocks = iter(blocks)
+        self._streams = streams
+
+    def begin(self) -> None:
+        self.write(self.preface + b"".join(self.answered(0) for _ in range(self._streams)))
+
+    def answered(self, stream: int) -> bytes:
+        block = next(self._blocks, None)
+        return b"" if block is None or self.stopped else self.headers(block)
+
+
+class _Timed(_Http2):
+    """99 busy streams; the connection's window is wide, a stream's is 64 KiB and never widened."""
+
+    preface = (
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+        b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x7f\xfe\xff\xff"
+    )
+
+    def __init__(self, stalled: bool) -> None:
+        super().__init__()
+        self.times: list[float] = []
+        self._stalled = stalled
+        self._sent: dict[int, float] = {}
+        self._encoder = hpack.Encoder()
+
+    def begin(self) -> None:
+        large = self._request("/1m") if self._stalled else b""
+        self._sent.clear()  # the stalled one is not timed
+        self.write(self.preface + large + b"".join(self._request("/") for _ in range(99)))
+
+    def answered(self, stream: int) -> bytes:
+        self.times.append(time.perf_counter() - self._sent.pop(stream))
+        return b"" if self.stopped else self._request("/")
+
+    def _request(self, path: str) -> bytes:
+        fields = [(":method", "GET"), (":scheme", "https"), (":authority", HOST), (":path", path)]
+        self._sent[self._next_stream] = time.perf_counter()
+        return self.headers(self._encoder.encode(fields))
 
 
 @cache
