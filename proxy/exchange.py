@@ -60,7 +60,7 @@ from proxy.http.headers import (
 from proxy.http.websocket import GOING_AWAY, FrameTracker
 from proxy.limits import BUFFER_BYTES, Limits
 from proxy.routing import Route, SiteRoutes
-from proxy.upstream.http2 import UpstreamSide
+from proxy.upstream.http2_stream import UpstreamSide
 from proxy.upstream.pool import Pool
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from proxy.limits import SWEEP_SECONDS
 from proxy.upstream.balance import DOWN
 from proxy.upstream.health import ActivePolicy, UpstreamHealth
 from proxy.upstream.http1 import UpstreamConnection
-from proxy.upstream.http2 import Http2UpstreamConnection, UpstreamSide, UpstreamStream
+from proxy.upstream.http2 import Http2UpstreamConnection
+from proxy.upstream.http2_stream import UpstreamSide, UpstreamStream
 
 logger = logging.getLogger(__name__)
 

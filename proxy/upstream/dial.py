@@ -11,7 +11,7 @@ from proxy.config.addresses import H2cAddress, TcpAddress, UnixAddress
 from proxy.errors import ProtocolError, UpstreamTimeout, UpstreamUnavailable
 from proxy.upstream.http1 import Home, UpstreamConnection
 from proxy.upstream.http1 import Shared as Http1Shared
-from proxy.upstream.http2 import Http2UpstreamConnection, StreamHome
+from proxy.upstream.http2 import ConnectionHome, Http2UpstreamConnection
 from proxy.upstream.http2 import Shared as Http2Shared
 
 
@@ -51,7 +51,7 @@ async def open_http1(
 
 
 async def open_http2(
-    address: H2cAddress, home: StreamHome, shared: Http2Shared
+    address: H2cAddress, home: ConnectionHome, shared: Http2Shared
 ) -> Http2UpstreamConnection:
     """A connection that is ready for streams. Raises UpstreamError."""
     loop = asyncio.get_running_loop()

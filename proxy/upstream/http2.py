@@ -18,51 +18,26 @@ of them may still go elsewhere.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol, TypeAlias, cast
+from typing import Final, Protocol, cast
 
 from proxy.clock import CoarseClock
-from proxy.errors import (
-    BadResponse,
-    ProtocolError,
-    UpstreamError,
-    UpstreamRefusal,
-    UpstreamUnavailable,
-)
-from proxy.http.error_pages import reason_phrase
+from proxy.errors import BadResponse, ProtocolError, UpstreamError, UpstreamUnavailable
 from proxy.http.h2.client_connection import ClientConnection
 from proxy.http.h2.faults import ErrorCode
 from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.h2.request_fields import DecodedResponse
-from proxy.http.head import CHUNKED, HTTP_2, ResponseFields, ResponseHead
-from proxy.http.headers import Field, Trailers, response_has_no_body
+from proxy.http.headers import Field
 from proxy.limits import BUFFER_BYTES, SECONDS, Limits
-from proxy.upstream.http1 import ResponseSink, UpstreamConnection
+from proxy.upstream.http2_stream import StreamHome, StreamSink, UpstreamStream
 
 IDLE_SECONDS: Final = 60 * SECONDS
 """A connection without a stream is closed after so long."""
 
 
-class StreamSink(ResponseSink, Protocol):
-    """What a stream tells about the response, and asks about the request: an exchange."""
-
-    request_trailers: Trailers
-    """Of a request that has ended."""
-
-    def http2_request(self) -> tuple[bytes, list[Field]]:
-        """The path and the fields as they go to an HTTP/2 backend."""
-        ...
-
-    def response_end(self, trailers: Trailers = ()) -> None: ...
-
-
-class StreamHome(Protocol):
+class ConnectionHome(StreamHome, Protocol):
     """Whom a connection belongs to: its upstream in the pool."""
 
     name: str
-
-    def ended(self, stream: UpstreamStream) -> None:
-        """The exchange has left the stream."""
-        ...
 
     def streams_allowed(self, count: int) -> None:
         """The server takes so many streams on each connection."""
@@ -86,205 +61,6 @@ class Shared(Protocol):
     def read_buffer(self) -> memoryview: ...
 
 
-class UpstreamStream:
-    """One exchange's part of a connection; see ``UpstreamConnection`` for what the methods do."""
-
-    __slots__ = (
-        "_connection",
-        "_head_only",
-        "_id",
-        "_paused",
-        "_protocol",
-        "_sink",
-        "_touched",
-        "_unacknowledged",
-        "answered",
-        "failed",
-        "home",
-        "name",
-        "request_sent",
-    )
-
-    uses = 1
-    multiplexed: Final = True
-
-    def __init__(self, connection: Http2UpstreamConnection) -> None:
-        self.home = connection.home
-        self.name = connection.name
-        self._connection = connection
-        self._protocol = connection.protocol
-        self._sink: StreamSink | None = None
-        self._id = 0
-        self._paused = False
-        self._unacknowledged = 0
-        self._touched = False
-        self._head_only = False
-        self.request_sent = False
-        self.answered = False
-        self.failed = False
-
-    def __repr__(self) -> str:
-        return f"<UpstreamStream {self._id} of {self.name}>"
-
-    @property
-    def connection(self) -> Http2UpstreamConnection:
-        return self._connection
-
-    # -- the exchange calls these --------------------------------------------------------------
-
-    def request(self, sink: StreamSink) -> None:
-        """Begin an exchange with a request that is complete."""
-        self.begin(sink)
-        self.end_body()
-
-    def begin(self, sink: StreamSink) -> None:
-        """Begin an exchange: send the request's head."""
-        self._sink = sink
-        head = sink.head
-        self._head_only = head.method == b"HEAD"
-        self.request_sent = head.fields.length == 0
-        path, fields = sink.http2_request()
-        self._id = self._protocol.send_request(
-            head.method,
-            # Of this hop: there is no TLS on it, and some servers insist that the two agree.
-            b"http",
-            head.fields.host,
-            path,
-            fields,
-            end_stream=self.request_sent,
-        )
-        self._connection.begun(self, self._id)
-
-    def send_body(self, data: bytes) -> None:
-        """Send a piece of the request's body."""
-        if not self._protocol.send_data(self._id, data) and self._sink is not None:
-            self._sink.upstream_writable(False)
-        self._connection.flush_soon()
-
-    def end_body(self) -> None:
-        """The request is complete."""
-        sink = self._sink
-        if self.request_sent or sink is None:
-            return
-        self.request_sent = True
-        if sink.request_trailers:
-            self._protocol.send_trailers(self._id, list(sink.request_trailers))
-        else:
-            self._protocol.end(self._id)
-        self._connection.flush_soon()
-
-    def send(self, data: bytes) -> None:
-        """Bytes through a tunnel; there is none on a stream."""
-        raise RuntimeError(f"no tunnel on {self!r}")
-
-    def send_eof(self) -> None:
-        """The end of a tunnel; as for ``send``."""
-        raise RuntimeError(f"no tunnel on {self!r}")
-
-    def unsent(self) -> int:
-        """Bytes of the request that the backend has not taken yet."""
-        return self._protocol.buffered(self._id)
-
-    def pause_reading(self) -> None:
-        self._paused = True
-
-    def resume_reading(self) -> None:
-        self._paused = False
-        count, self._unacknowledged = self._unacknowledged, 0
-        if count:
-            self._protocol.acknowledge(self._id, count)
-            self._connection.flush_soon()
-
-    def discard(self) -> None:
-        """End the stream now; nothing more is told to the exchange."""
-        if self._sink is not None:
-            self._protocol.reset(self._id, ErrorCode.CANCEL)
-            self._over()
-
-    # -- the connection calls these ------------------------------------------------------------
-
-    def informational(self, response: DecodedResponse) -> None:
-        if self._sink is not None:
-            self._sink.response_head(_head(response, None), None)
-
-    def respond(self, response: DecodedResponse, end_stream: bool) -> None:
-        sink = self._sink
-        if sink is None:
-            return
-        self._touched = True
-        length = response.content_length
-        if response_has_no_body(b"HEAD" if self._head_only else b"", response.status):
-            # The length of what a GET would have brought (RFC 9110 §8.6), but 204 has none.
-            if response.status == 204:
-                length = None
-        elif length is None:
-            length = 0 if end_stream else CHUNKED
-        head = _head(response, length)
-        if end_stream:
-            self._succeeded()
-            sink.response_whole(head, length, b"")
-        else:
-            sink.response_head(head, length)
-
-    def receive(self, data: bytes, end_stream: bool) -> None:
-        sink = self._sink
-        if sink is None:
-            return
-        if data:
-            sink.response_data(data)
-            if self._paused:
-                self._unacknowledged += len(data)
-            else:
-                self._protocol.acknowledge(self._id, len(data))
-        if end_stream and self._sink is not None:
-            self.end(())
-
-    def end(self, trailers: Trailers) -> None:
-        """The response is complete."""
-        sink = self._sink
-        if sink is not None:
-            self._succeeded()
-            sink.response_end(trailers)
-
-    def writable(self) -> None:
-        if self._sink is not None:
-            self._sink.upstream_writable(True)
-
-    def refused(self) -> None:
-        """The server has not processed the request, and says so."""
-        sink = self._sink
-        if sink is not None:
-            self._over()
-            sink.upstream_failed(UpstreamRefusal("the upstream refused the stream"), untouched=True)
-
-    def fail(self, error: UpstreamError | ProtocolError) -> None:
-        """The stream was reset, or its connection has ended."""
-        sink = self._sink
-        if sink is not None:
-            self.failed = True
-            self._over()
-            sink.upstream_failed(error, untouched=not self._touched)
-
-    @property
-    def sink(self) -> StreamSink | None:
-        """None when the exchange is over."""
-        return self._sink
-
-    # -- inside --------------------------------------------------------------------------------
-
-    def _succeeded(self) -> None:
-        self.answered = True
-        if not self.request_sent:
-            # RFC 9113 §8.1: an early response; what is left of the request is of no use.
-            self._protocol.reset(self._id, ErrorCode.NO_ERROR)
-        self._over()
-
-    def _over(self) -> None:
-        self._sink = None
-        self._connection.left(self._id)
-        self.home.ended(self)
-
-
 class Http2UpstreamConnection(asyncio.BufferedProtocol):
     """See the module; the handler of its protocol."""
 
@@ -306,7 +82,9 @@ class Http2UpstreamConnection(asyncio.BufferedProtocol):
         "ready",
     )
 
-    def __init__(self, home: StreamHome, shared: Shared, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, home: ConnectionHome, shared: Shared, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.home = home
         self.name = home.name
         self.ready: asyncio.Future[None] = loop.create_future()
@@ -505,24 +283,3 @@ class Http2UpstreamConnection(asyncio.BufferedProtocol):
             if sink is not None:
                 sink.flush()
         self.flush_soon()
-
-
-UpstreamSide: TypeAlias = UpstreamConnection | UpstreamStream
-"""What carries one exchange on the backend's side."""
-
-
-def _head(response: DecodedResponse, length: int | None) -> ResponseHead:
-    """The head of a response; remembered with it, one for each length that it is passed on with.
-
-    The same section may come with and without a body behind it, to GET and to HEAD.
-    """
-    heads = response.extension
-    if not isinstance(heads, dict):
-        heads = response.extension = {}
-    head: ResponseHead | None = heads.get(length)
-    if head is None:
-        fields = ResponseFields(list(response.fields))
-        fields.length = length
-        reason = reason_phrase(response.status).encode("ascii")
-        head = heads[length] = ResponseHead(response.status, reason, HTTP_2, fields)
-    return head

@@ -49,7 +49,8 @@ from proxy.upstream.health import (
     UpstreamHealth,
 )
 from proxy.upstream.http1 import Home, UpstreamConnection
-from proxy.upstream.http2 import Http2UpstreamConnection, UpstreamSide, UpstreamStream
+from proxy.upstream.http2 import Http2UpstreamConnection
+from proxy.upstream.http2_stream import UpstreamSide, UpstreamStream
 from proxy.upstream.sharing import SharedConnections, most_exchanges
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from typing import Final
 from proxy.errors import UpstreamUnavailable
 from proxy.http.h2.client_connection import STREAMS
 from proxy.upstream.balance import UNLIMITED
-from proxy.upstream.http2 import Http2UpstreamConnection, UpstreamStream
+from proxy.upstream.http2 import Http2UpstreamConnection
+from proxy.upstream.http2_stream import UpstreamStream
 
 MOST_CONNECTIONS: Final = 16
 """Per upstream and worker; what they can carry together is the upstream's limit of exchanges."""

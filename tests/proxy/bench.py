@@ -20,7 +20,7 @@ from proxy.http.head import HeadReader
 from proxy.limits import READ_BYTES, Limits
 from proxy.routing import Route, SiteRoutes
 from proxy.upstream.http1 import UpstreamConnection
-from proxy.upstream.http2 import UpstreamSide
+from proxy.upstream.http2_stream import UpstreamSide
 from proxy.upstream.pool import Pool, PoolShared, Waiter
 
 ENGINES: Final[tuple[EngineName, ...]] = ("h11", "httptools")

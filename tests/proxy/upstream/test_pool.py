@@ -19,7 +19,7 @@ from proxy.upstream import pool as pool_module
 from proxy.upstream.balance import DOWN, SUSPENDED, UP
 from proxy.upstream.health import PassivePolicy
 from proxy.upstream.http1 import Home, UpstreamConnection
-from proxy.upstream.http2 import UpstreamSide
+from proxy.upstream.http2_stream import UpstreamSide
 from proxy.upstream.pool import Pool, PoolOptions, PoolShared, Upstream
 from tests.proxy.bench import FakeTransport
 
