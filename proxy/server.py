@@ -24,13 +24,14 @@ from typing import Final
 
 import uvloop
 
-from acme_client import CertificateRequest, Store, StoreError, open_store
+from acme_client import CertificateRequest, RequestError, Store, StoreError, open_store
 from proxy.access_log import AccessLog
 from proxy.applications import ForwardToSites, RedirectToHttps
+from proxy.certificate_requests import certificate_request, on_demand_request, on_demand_site
 from proxy.channel import ChannelEnd, Notice
 from proxy.clock import CoarseClock
 from proxy.config.addresses import UnixAddress
-from proxy.config.model import Config, Site
+from proxy.config.model import Config
 from proxy.downstream.admission import Admission
 from proxy.downstream.connection import ClientConnection, Front
 from proxy.downstream.registry import Registry
@@ -41,7 +42,7 @@ from proxy.http.engine import make_engine
 from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.head import HeadReader
 from proxy.limits import MINUTES, READ_BYTES, SWEEP_SECONDS
-from proxy.routing import Router
+from proxy.on_demand import Candidate, NamesOnDemand
 from proxy.sites import (
     FetchPairs,
     ServedSite,
@@ -49,12 +50,13 @@ from proxy.sites import (
     make_index,
     make_router,
     make_site_routes,
+    tls_options,
 )
 from proxy.sockets import BACKLOG, BoundSockets, address_of
 from proxy.tls.contexts import SiteContext
 from proxy.tls.pem_files import PairFollower, follow
 from proxy.tls.pem_pair import PemPair, parse_pair
-from proxy.upstream.pool import Pool, PoolShared
+from proxy.upstream.pool import PoolShared
 
 logger = logging.getLogger(__name__)
 
@@ -125,8 +127,8 @@ class Worker:
         )
         self._encoder = FieldEncoder()
         connections = min(limits.connections, connections_for_files())
-        if connections < limits.connections:
-            logger.info("The open file limit allows %d connections per worker", connections)
+        if connections < limits.connections // 2:
+            logger.warning("The open file limit allows %d connections per worker", connections)
         self._admission = Admission(connections, limits.connections_per_address)
         self._store = open_store(config.storage)
         self._followers: dict[PairFollower, ServedSite] = {}
@@ -138,10 +140,18 @@ class Worker:
         self._by_certificate = {
             certificate_id: served
             for site, served in zip(config.sites, self._served, strict=True)
-            if site.certificate is None
-            for certificate_id in certificate_request(site).certificate_ids
+            if site.certificate is None and not site.on_demand
+            for certificate_id in certificate_request(config, site).certificate_ids
         }
         self._installed: dict[str, str] = {}
+        self._router = make_router(
+            [
+                served
+                for site, served in zip(config.sites, self._served, strict=True)
+                if not site.on_demand
+            ]
+        )
+        self._on_demand = self._make_on_demand()
 
     async def run(self) -> None:
         """Serve until stopped."""
@@ -168,6 +178,8 @@ class Worker:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._on_demand is not None:
+                self._on_demand.close()
             for pool in self._pools.awake.copy():
                 pool.close()
             self._channel.detach()
@@ -175,15 +187,14 @@ class Worker:
     # -- listening -----------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        router = make_router(self._served)
         index = make_index(self._config, self._served)
-        issued = bool(self._by_certificate)
-        front = SiteFront(index, self._challenge_pair if issued else None)
+        fetch_challenge = self._challenge_pair if self._config.obtains else None
+        front = SiteFront(index, fetch_challenge, self._on_demand)
         listen = self._config.listen
         trusted = TrustedProxies(self._config.trusted_proxies)
         for sockets, addresses, application, tls in (
-            (self._sockets.https, listen.https, ForwardToSites(router), front),
-            (self._sockets.http, listen.http, self._redirect(router), None),
+            (self._sockets.https, listen.https, ForwardToSites(self._router), front),
+            (self._sockets.http, listen.http, self._redirect(), None),
         ):
             for listening, address in zip(sockets, addresses, strict=True):
                 announced = address in listen.proxy_protocol
@@ -214,7 +225,10 @@ class Worker:
             proxy_protocol=proxy_protocol,
         )
 
-    def _redirect(self, router: Router[Pool]) -> RedirectToHttps:
+    def _redirect(self) -> RedirectToHttps:
+        # Here a site on demand has all the names it stands for: who is one of them, and gets a
+        # certificate, is decided over HTTPS.
+        router = make_router(self._served)
         https_port = address_of(self._sockets.https[0]).port
         return RedirectToHttps(router, https_port, self._challenge_answer)
 
@@ -275,7 +289,10 @@ class Worker:
         site = self._config.sites[position]
         routes = make_site_routes(self._config, site, app, self._pools)
         if site.certificate is None:
-            fetch: FetchPairs = partial(self._stored_pairs, certificate_request(site))
+            if site.on_demand:
+                return ServedSite(context, routes, None)
+            request = certificate_request(self._config, site)
+            fetch: FetchPairs = partial(self._stored_pairs, request)
             return ServedSite(context, routes, fetch)
         follower = PairFollower(site.certificate.chain, site.certificate.key, _utc_now)
         served = ServedSite(context, routes, partial(self._own_pair, follower))
@@ -289,10 +306,69 @@ class Worker:
             raise CertificateFileError(f"the store cannot be read: {error}") from error
 
     def _on_notice(self, notice: Notice) -> None:
+        on_demand = self._on_demand
         if notice.kind == "installed":
             served = self._by_certificate.get(notice.name)
+            if on_demand is not None:
+                served = on_demand.installed(notice.name) or served
             if served is not None:
                 self._spawn(served.load())
+        elif on_demand is not None:
+            if notice.kind == "refused":
+                on_demand.refused(notice.name)
+            elif notice.kind == "withdrawn":
+                on_demand.withdrawn(notice.name)
+
+    def _make_on_demand(self) -> NamesOnDemand | None:
+        table = self._config.on_demand
+        if table is None:
+            return None
+        return NamesOnDemand(
+            make=self._candidate,
+            want=lambda name: self._channel.send(Notice("wanted", name)),
+            wait=table.wait,
+            waiting=table.waiting,
+            now=self._loop.time,
+            today=_utc_now,
+            added=self._add_on_demand,
+            removed=self._remove_on_demand,
+        )
+
+    def _candidate(self, name: str) -> Candidate | None:
+        """What would serve a name on demand: its site's routes, a certificate of its own."""
+        site = on_demand_site(self._config, name)
+        if site is None:
+            return None
+        try:
+            request = on_demand_request(self._config, site, name)
+        except RequestError as error:
+            logger.debug("%s", error)
+            return None
+        routes = self._served[self._config.sites.index(site)].site
+        assert routes is not None  # only challenges have none
+
+        async def fetch() -> list[PemPair]:
+            pairs = await self._stored_pairs(request)
+            candidate.not_after = min((pair.not_after for pair in pairs), default=None)
+            return pairs
+
+        context = SiteContext(tls_options(site), lazily=True)
+        served = ServedSite(context, routes.under(name), fetch)
+        candidate = Candidate(served, request.certificate_ids)
+        return candidate
+
+    def _add_on_demand(self, candidate: Candidate) -> None:
+        assert candidate.served.site is not None
+        self._router.add(candidate.served.site)
+        for certificate_id in candidate.certificate_ids:
+            self._by_certificate[certificate_id] = candidate.served
+
+    def _remove_on_demand(self, candidate: Candidate) -> None:
+        assert candidate.served.site is not None
+        self._router.remove(candidate.served.site)
+        for certificate_id in candidate.certificate_ids:
+            self._by_certificate.pop(certificate_id, None)
+            self._installed.pop(certificate_id, None)
 
     async def _warm_up(self) -> None:
         """Load certificates before they are asked for, so that faults show in the log at start."""
@@ -302,7 +378,7 @@ class Worker:
     async def _poll_store(self) -> None:
         while True:
             await asyncio.sleep(STORE_POLL_SECONDS)
-            for certificate_id, served in self._by_certificate.items():
+            for certificate_id, served in list(self._by_certificate.items()):
                 if served.context.ready and await self._has_changed(certificate_id):
                     await served.load()
 
@@ -352,22 +428,19 @@ def connections_for_files() -> int:
     return max(1, (files - FILES_APART) // 2)
 
 
-def certificate_request(site: Site) -> CertificateRequest:
-    """What the manager is asked for on behalf of a site; its ids name what a worker loads."""
-    return CertificateRequest(names=site.names)
-
-
 def read_pairs(
     store: Store, request: CertificateRequest, installed: dict[str, str]
 ) -> list[PemPair]:
     """The pairs that the store has for a request; in a thread, for it reads and parses."""
-    pairs = []
+    pairs: dict[str, PemPair] = {}
     for certificate_id in request.certificate_ids:
         stored = store.load_certificate(certificate_id)
         if stored is not None:
-            pairs.append(parse_pair(stored.chain_pem.encode(), stored.key_pem.encode()))
             installed[certificate_id] = stored.fingerprint
-    return pairs
+            pair = parse_pair(stored.chain_pem.encode(), stored.key_pem.encode())
+            # After a change of key_types both ids may, for a while, hold one type.
+            pairs.setdefault(pair.key_type, pair)
+    return list(pairs.values())
 
 
 def _utc_now() -> datetime:
