@@ -4,6 +4,7 @@
 #   make test    run all tests; what they need is set up first
 #   make lint    ruff, mypy, import-linter
 #   make bench   Vestibule beside nginx, HAProxy and Caddy
+#   make fuzz    differential fuzzing, FUZZ_SECONDS=60 for each target (make test has it in short)
 #   make clean   remove what the others made
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ REPORT := build/tests.xml
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench fuzz clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp
@@ -33,6 +34,14 @@ lint: $(VENV)/lint.stamp
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+# Guided by coverage where Atheris has a wheel for this Python, by chance where it has none.
+FUZZ_SECONDS ?= 60
+
+fuzz: $(VENV)/test.stamp
+	@$(BIN)/python -m pip install --quiet --group fuzz || \
+	    echo "WARNING: Atheris cannot be installed here: inputs will be random edits of the seeds" >&2
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
