@@ -29,12 +29,19 @@ MAX_PENDING_BYTES = 64 * 1024
 
 _READ_BYTES = 64 * 1024
 
-Kind = Literal["ready", "installed"]
+Kind = Literal["ready", "installed", "wanted", "refused", "withdrawn"]
 """
 ``ready``
     a child serves (to the parent; not passed on).
 ``installed``
-    the store holds a new certificate for ``name``; passed on to all other children.
+    the store holds a new certificate under the id ``name``; this and the rest are passed on to all
+    other children.
+``wanted``
+    a client of a worker asks for ``name``, for which there is no certificate.
+``refused``
+    the manager gets no certificate for ``name`` now.
+``withdrawn``
+    ``name`` is no longer to be served.
 """
 
 _KINDS = frozenset(get_args(Kind))

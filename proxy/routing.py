@@ -73,6 +73,10 @@ class SiteRoutes(Generic[Pool]):
     def __repr__(self) -> str:
         return f"<SiteRoutes {self.names[0]}>"
 
+    def under(self, name: str) -> SiteRoutes[Pool]:
+        """The same routes for another name, as a site of its own."""
+        return SiteRoutes((name,), self._routes)
+
     @property
     def pools(self) -> list[Pool]:
         """The pools of all routes, each once."""
@@ -89,19 +93,35 @@ class SiteRoutes(Generic[Pool]):
 
 
 class Router(Generic[Pool]):
-    """All sites by host name: exact before wildcard (one label), as for certificates."""
+    """All sites by host name: exact before wildcard (one label), as for certificates.
 
-    __slots__ = ("_exact", "_wildcard")
+    A site named ``*`` gets the names that no other has.
+    """
+
+    __slots__ = ("_any", "_exact", "_wildcard")
 
     def __init__(self, sites: list[SiteRoutes[Pool]]) -> None:
         self._exact: dict[str, SiteRoutes[Pool]] = {}
         self._wildcard: dict[str, SiteRoutes[Pool]] = {}
+        self._any: SiteRoutes[Pool] | None = None
         for site in sites:
-            for name in site.names:
-                if name.startswith("*."):
-                    self._wildcard[name[2:]] = site
-                else:
-                    self._exact[name] = site
+            self.add(site)
+
+    def add(self, site: SiteRoutes[Pool]) -> None:
+        """Let a site have its names, in place of what they had."""
+        for name in site.names:
+            if name == "*":
+                self._any = site
+            elif name.startswith("*."):
+                self._wildcard[name[2:]] = site
+            else:
+                self._exact[name] = site
+
+    def remove(self, site: SiteRoutes[Pool]) -> None:
+        """Forget a site without wildcards."""
+        for name in site.names:
+            if self._exact.get(name) is site:
+                del self._exact[name]
 
     def site(self, host_name: str) -> SiteRoutes[Pool] | None:
         """The site of a lower-case host name, or None."""
@@ -110,4 +130,4 @@ class Router(Generic[Pool]):
             label, dot, parent = host_name.partition(".")
             if label and dot:
                 site = self._wildcard.get(parent)
-        return site
+        return self._any if site is None else site

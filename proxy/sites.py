@@ -11,7 +11,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 from proxy.config.addresses import UnixAddress, UpstreamAddress
 from proxy.config.model import Config, HealthCheck, Site
@@ -195,16 +195,31 @@ class ServedSite:
             self._loading = None
 
 
+class OnDemandSites(Protocol):
+    """Sites for names that are not configured."""
+
+    def served(self, name: str) -> ServedSite | None:
+        """The site of a name that is served already."""
+
+    async def bring(self, name: str) -> ServedSite:
+        """The site of another name, within bounds of its own. Raises ClientHelloError."""
+        ...
+
+
 class SiteFront:
     """Chooses by the ClientHello; see ``TlsFront``."""
 
-    __slots__ = ("_fetch_challenge", "_index", "_lookups")
+    __slots__ = ("_fetch_challenge", "_index", "_lookups", "_on_demand")
 
     def __init__(
-        self, index: CertificateIndex[ServedSite], fetch_challenge: FetchChallenge | None
+        self,
+        index: CertificateIndex[ServedSite],
+        fetch_challenge: FetchChallenge | None,
+        on_demand: OnDemandSites | None = None,
     ) -> None:
         self._index = index
         self._fetch_challenge = fetch_challenge
+        self._on_demand = on_demand
         self._lookups = 0
 
     def choose(self, hello: ClientHello) -> ServedSite | Awaitable[ServedSite | ChallengeSession]:
@@ -214,6 +229,9 @@ class SiteFront:
         select_alpn(hello, ALPN)
         served = self._index.lookup(hello.server_name)
         if served is None:
+            if self._on_demand is not None and hello.server_name is not None:
+                found = self._on_demand.served(hello.server_name)
+                return found or self._on_demand.bring(hello.server_name)
             name = hello.server_name or "no server name"
             raise ClientHelloError(f"no site for {name}", Alert.UNRECOGNIZED_NAME)
         if served.context.ready:
@@ -266,9 +284,14 @@ class ChallengeSession:
 
 
 def make_index(config: Config, served: Sequence[ServedSite]) -> CertificateIndex[ServedSite]:
-    """All names of all sites; ``default_site`` is for clients that send none."""
+    """All names of all sites; ``default_site`` is for clients that send none.
+
+    The names of a site on demand stand for others, each with a certificate of its own.
+    """
     index: CertificateIndex[ServedSite] = CertificateIndex()
     for site, entry in zip(config.sites, served, strict=True):
+        if site.on_demand:
+            continue
         index.set(site.names, entry)
         if config.default_site in site.names:
             index.default = entry

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from acme_client import AcmeClientError, StoredCertificate, open_store
-from proxy.certificates import certificate_requests
+from proxy.certificate_settings import make_requests
 from proxy.config.model import Config
 from proxy.errors import CertificateFileError, StartupError
 from proxy.tls.pem_files import load_pair
@@ -44,7 +44,7 @@ def _rows(storage: str, config: Config | None, now: datetime) -> Iterator[Row]:
     store = open_store(storage)
     seen: set[str] = set()
     try:
-        for request in certificate_requests(config) if config else ():
+        for request in make_requests(config) if config else ():
             for certificate_id in request.certificate_ids:
                 seen.add(certificate_id)
                 stored = store.load_certificate(certificate_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from proxy.certificates import certificate_requests, try_ca_certificates
+from proxy.certificate_settings import try_ca_certificates, try_settings
 from proxy.config.addresses import TcpAddress, UnixAddress, UpstreamAddress
 from proxy.config.fields import is_ip
 from proxy.config.load import Loaded
@@ -24,7 +24,7 @@ def check(loaded: Loaded, now: datetime) -> Iterator[str]:
     Raises what ``run`` would: ConfigError, StartupError.
     """
     config = loaded.config
-    certificate_requests(config)
+    try_settings(config)
     try_ca_certificates(config)
     if config.user is not None:
         find_user(config.user)
@@ -51,7 +51,11 @@ def _backends(site: Site) -> Iterator[str]:
 
 def _certificate(config: Config, site: Site, now: datetime) -> Iterator[str]:
     if site.certificate is None:
-        yield f"certificate from {config.acme.directory}"
+        found = config.acme_of(site)
+        issuers = ", else ".join(issuer.name for issuer in found.issuers)
+        types = " and ".join(found.key_types)
+        when = " when a name is first asked for" if site.on_demand else ""
+        yield f"certificate from {issuers} ({types}){when}"
         return
     try:
         pair = load_pair(site.certificate.chain, site.certificate.key)

@@ -22,6 +22,9 @@ HTTP_PORT = 8080
 HOST = "localhost"
 NAMES = ("localhost", "127.0.0.1", "::1")
 
+NOT_LOCAL = frozenset({"certificate", "acme", "on_demand"})
+"""Keys of a site that are about its real names."""
+
 
 def load_dev(
     *, environ: Mapping[str, str], folder: Path, file: Path | None, flags: Options
@@ -34,6 +37,7 @@ def load_dev(
     def amend(tree: Tree) -> None:
         tree["sites"] = [_site(tree.get("sites"))]
         tree["acme"] = {"directory": INTERNAL}
+        tree.pop("on_demand", None)
         tree["storage"] = f"file:{state_folder(environ)}"
         tree["workers"] = 1
         tree["default_site"] = names[0]
@@ -49,9 +53,10 @@ def load_dev(
                 f"sites: dev serves one site, and the configuration has {len(sites)}; "
                 "name an APP, or a backend with --to"
             )
-        # Own files are for the real names.
         site = sites[0]
-        return {**site, "certificate": None} if isinstance(site, dict) else site
+        if not isinstance(site, dict):
+            return site
+        return {key: value for key, value in site.items() if key not in NOT_LOCAL}
 
     local = Options(name=names, host=HOST, port=HTTPS_PORT, http_port=HTTP_PORT)
     return load(environ=environ, folder=folder, file=file, flags=flags.over(local), amend=amend)

@@ -26,7 +26,13 @@ from proxy.apps import (
     remove_stale_socket,
     uvicorn_command,
 )
-from proxy.certificates import certificate_requests, root_file, run_manager, try_ca_certificates
+from proxy.certificate_settings import (
+    prepare_environment,
+    root_file,
+    try_ca_certificates,
+    try_settings,
+)
+from proxy.certificates import run_manager
 from proxy.channel import ChannelEnd
 from proxy.config.addresses import UnixAddress
 from proxy.config.model import Config, Site
@@ -55,21 +61,22 @@ STATE_MODE = 0o700
 def serve(config: Config, environ: Mapping[str, str], *, reload: bool = False) -> int:
     """Serve until a signal; returns the exit code."""
     logs.configure(config.log.level)
-    issued = certificate_requests(config)
+    prepare_environment(environ)
     user = find_user(config.user) if config.user is not None else None
     raise_file_limit()
     sockets = bind(config.listen.https, config.listen.http)
     folder: Path | None = None
     try:
-        if issued:
+        if config.obtains:
             prepare_state(config.state_dir, user)
         if any(site.app for site in config.sites):
             folder = make_socket_folder(environ, user)
         if user is not None:
             become(user)
         try_ca_certificates(config)
-        if code := run_apart(partial(try_own_files, config)):
-            return code
+        for tried in (try_own_files, try_settings):
+            if code := run_apart(partial(tried, config)):
+                return code
         plan = Plan(
             config=config,
             sockets=sockets,
@@ -80,7 +87,7 @@ def serve(config: Config, environ: Mapping[str, str], *, reload: bool = False) -
         )
         logger.info("Started Vestibule [%d]", os.getpid())
         supervisor = Supervisor(
-            plan.roles(with_manager=bool(issued)),
+            plan.roles(with_manager=config.obtains),
             shutdown_timeout=config.limits.shutdown_timeout,
             on_ready=plan.announce,
             on_stop=sockets.close,

@@ -20,7 +20,7 @@ from typing import Any
 
 from proxy.config.options import Options, Tree, put
 from proxy.config.problems import unknown
-from proxy.config.schema import Key, annotation_at, is_list, keys_of, leaves
+from proxy.config.schema import Key, annotation_at, is_list, is_table_of_any, keys_of, leaves
 from proxy.errors import ConfigError
 
 PREFIX = "VESTIBULE_"
@@ -97,6 +97,8 @@ def read(environ: Mapping[str, str], ignored: frozenset[str] = frozenset()) -> F
 
 def _value(text: str, key: tuple[str, ...]) -> object:
     annotation = annotation_at(key)
+    if is_table_of_any(annotation):
+        return _json(text)
     if not is_list(annotation):
         return text
     try:
@@ -107,6 +109,13 @@ def _value(text: str, key: tuple[str, ...]) -> object:
             raise ValueError(f"{text!r} is no valid JSON: {error}") from None
         return _split(text)
     return value if isinstance(value, list) or keys_of(annotation) else _split(text)
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no valid JSON: {error}") from None
 
 
 def _split(text: str) -> tuple[str, ...]:

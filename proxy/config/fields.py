@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import asdict, fields
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
 import idna
 from pydantic import (
@@ -25,7 +26,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from proxy.config.addresses import TcpAddress, UpstreamAddress, parse_listen, parse_upstream
+from proxy.config.addresses import (
+    MAX_PORT,
+    TcpAddress,
+    UpstreamAddress,
+    parse_listen,
+    parse_upstream,
+)
 from proxy.limits import Limits
 from proxy.upstream.balance import MAX_WEIGHT
 from proxy.upstream.health import StatusRanges
@@ -34,22 +41,45 @@ MAX_WORKERS = 256
 
 _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?")
 _CA_URL = re.compile(r"https://[^\s/?#@]+(/[^\s#]*)?")
+# A name that IDNA would leave as it is: lower-case labels without "--" in them, the last a word.
+_PLAIN_NAME = re.compile(r"(?:(?!.{0,62}--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
+_PLAIN_NAME_CHARS = 253
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
+_CALL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_ASK_URL = re.compile(r"https?://[^\s/?#@]+([/?][^\s#]*)?")
+_SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0]+")
 _EMAIL = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;.]+")
 
 DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+    "zerossl": "https://acme.zerossl.com/v2/DV90",
+    "google": "https://dv.acme-v02.api.pki.goog/directory",
+    "google-staging": "https://dv.acme-v02.test-api.pki.goog/directory",
+    "buypass": "https://api.buypass.com/acme/directory",
+    "buypass-staging": "https://api.test4.buypass.no/acme/directory",
 }
-"""The CAs known by name. ``internal`` is the embedded CA and has no URL."""
+"""The CAs known by name, as in ``acme_client.directories``; ``internal`` is the embedded CA and
+has no URL."""
 
 INTERNAL = "internal"
+
+ANY_NAME = "*"
 
 
 class Section(BaseModel):
     """A table of the configuration: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Table = TypeVar("Table", bound=Section)
+
+
+def shared(table: type[Table]) -> Callable[[], Table]:
+    """A default that all share: it is frozen, and pydantic would copy it for each of them."""
+    value = table()
+    return lambda: value
 
 
 def refusal(message: str) -> PydanticCustomError:
@@ -83,6 +113,8 @@ def is_ip(name: str) -> bool:
 
 def parse_name(text: str) -> str:
     """A host name, ``*.host.name`` or IP address, in the form certificates use."""
+    if len(text) <= _PLAIN_NAME_CHARS and _PLAIN_NAME.fullmatch(text):
+        return text  # as nearly all are, and there may be thousands
     if is_ip(text):
         return str(ip_address(text))
     wildcard = text.startswith("*.")
@@ -114,6 +146,35 @@ def parse_directory(text: str) -> str:
         return text
     known = ", ".join([*DIRECTORIES, INTERNAL])
     raise ValueError(f"{text!r} is no ACME directory; allowed are {known} and https:// URLs")
+
+
+def issuer_name(directory: str) -> str:
+    """What a CA is called by default: the name of its directory, or the host of its URL."""
+    return urlsplit(directory).netloc if "://" in directory else directory
+
+
+def parse_site_name(text: str) -> str:
+    """A name of a site; ``*`` alone is any name, for certificates on demand."""
+    return text if text == ANY_NAME else parse_name(text)
+
+
+def parse_call(text: str) -> str:
+    if not _CALL.fullmatch(text):
+        raise ValueError(f"{text!r} is no function; write module:function, such as hooks:installed")
+    return text
+
+
+def parse_ask(text: str) -> str:
+    if "://" in text:
+        if not _ASK_URL.fullmatch(text):
+            raise ValueError(f"{text!r} is no http:// or https:// URL")
+        return text
+    if not _CALL.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is not allowed; allowed are a URL, such as http://127.0.0.1:8000/ask, "
+            "and module:function"
+        )
+    return text
 
 
 def parse_email(text: str) -> str:
@@ -178,6 +239,13 @@ def _read_workers(value: object) -> object:
     raise refusal(f"{value!r} is not allowed; allowed are 'auto' and 1 to {MAX_WORKERS}")
 
 
+def _read_secret_source(value: object) -> object:
+    if not isinstance(value, str) or not _SECRET.fullmatch(value):
+        # What was given is not shown: it may well be the secret, put here by mistake.
+        raise refusal("write env:NAME or file:/path in quotes, and not the secret itself")
+    return value
+
+
 def _read_number(value: object) -> object:
     # pydantic takes true for 1; in a configuration it is a mistake.
     if isinstance(value, bool):
@@ -186,9 +254,14 @@ def _read_number(value: object) -> object:
 
 
 Name = Annotated[str, _reader(parse_name, "a host name")]
+SiteName = Annotated[str, _reader(parse_site_name, "a host name")]
 Storage = Annotated[str, _reader(parse_storage, "a store")]
 Directory = Annotated[str, _reader(parse_directory, "an ACME directory")]
 Email = Annotated[str, _reader(parse_email, "an e-mail address")]
+Call = Annotated[str, _reader(parse_call, "module:function")]
+Ask = Annotated[str, _reader(parse_ask, "a URL or module:function")]
+SecretSource = Annotated[str, PlainValidator(_read_secret_source)]
+Text = Annotated[str, Field(min_length=1)]
 App = Annotated[str, _reader(parse_app, "module:attribute")]
 RoutePath = Annotated[str, _reader(parse_route_path, "a path")]
 Network = Annotated[str, _reader(parse_network, "an IP network")]
@@ -200,6 +273,7 @@ Upstream = Annotated[
 ]
 Listen = Annotated[TcpAddress, _reader(parse_listen, "IP:port"), PlainSerializer(str)]
 Workers = Annotated[int | Literal["auto"], PlainValidator(_read_workers)]
+PortNumber = Annotated[int, BeforeValidator(_read_number), Field(ge=1, le=MAX_PORT)]
 Count = Annotated[int, BeforeValidator(_read_number), Field(ge=1)]
 Weight = Annotated[int, BeforeValidator(_read_number), Field(ge=1, le=MAX_WEIGHT)]
 Bytes = Annotated[int, BeforeValidator(_read_number), Field(ge=0)]

@@ -75,6 +75,7 @@ def load(
     if variables.app_workers is not None:
         _default_app_workers(tree, variables.app_workers, origins)
     tree.setdefault("storage", _default_storage(home))
+    tree.setdefault("python_path", str(home))
     if faults and "sites" not in tree:
         # The option's fault already says what is missing.
         raise ConfigError(problems, source=str(path) if path else None)
@@ -141,17 +142,43 @@ def _make_absolute(tree: Tree, folder: Path) -> None:
     storage = tree.get("storage")
     if isinstance(storage, str) and storage.startswith("file:") and storage != "file:":
         tree["storage"] = f"file:{folder / storage.removeprefix('file:')}"
-    _make_file_absolute(tree.get("acme"), "ca_certificates", folder)
+    _make_file_absolute(tree, "python_path", folder)
+    _make_acme_absolute(tree.get("acme"), folder)
     sites = tree.get("sites")
     for site in sites if isinstance(sites, list) else []:
         if not isinstance(site, dict):
             continue
+        _make_acme_absolute(site.get("acme"), folder)
         for key in ("chain", "key"):
             _make_file_absolute(site.get("certificate"), key, folder)
         _make_file_absolute(site.get("client_certificates"), "ca", folder)
         if "app" in site:
             site.setdefault("app_dir", ".")
         _make_file_absolute(site, "app_dir", folder)
+
+
+def _make_acme_absolute(acme: object, folder: Path) -> None:
+    if not isinstance(acme, dict):
+        return
+    fallbacks = acme.get("fallbacks")
+    for table in (acme, *(fallbacks if isinstance(fallbacks, list) else ())):
+        _make_file_absolute(table, "ca_certificates", folder)
+        eab = table.get("eab") if isinstance(table, dict) else None
+        for key in ("key_id", "hmac_key"):
+            _make_secret_absolute(eab, key, folder)
+    dns = acme.get("dns")
+    _make_file_absolute(dns, "credentials_file", folder)
+    credentials = dns.get("credentials") if isinstance(dns, dict) else None
+    for key in credentials if isinstance(credentials, dict) else ():
+        _make_secret_absolute(credentials, key, folder)
+
+
+def _make_secret_absolute(table: object, key: str, folder: Path) -> None:
+    """``file:PATH``; other sources have no path."""
+    if isinstance(table, dict) and isinstance(value := table.get(key), str):
+        kind, _, path = value.partition(":")
+        if kind == "file" and path:
+            table[key] = f"file:{folder / path}"
 
 
 def _make_file_absolute(table: object, key: str, folder: Path) -> None:

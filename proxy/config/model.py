@@ -14,15 +14,19 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
+from proxy.config.acme import AcmeTable, ForSite, OnDemandTable, SiteAcme, for_site
+from proxy.config.acme_faults import (
+    Fault,
+    faults_of_acme,
+    faults_of_on_demand,
+    faults_of_site,
+)
 from proxy.config.addresses import TcpAddress, UpstreamAddress
 from proxy.config.fields import (
-    DIRECTORIES,
-    INTERNAL,
+    ANY_NAME,
     App,
     Bytes,
     Count,
-    Directory,
-    Email,
     File,
     HashBy,
     LimitsField,
@@ -32,13 +36,14 @@ from proxy.config.fields import (
     RoutePath,
     Seconds,
     Section,
+    SiteName,
     Statuses,
     Storage,
     Upstream,
     Weight,
     Workers,
-    is_ip,
     refusal,
+    shared,
 )
 from proxy.http.header_rules import HeaderRules
 from proxy.limits import Limits
@@ -46,9 +51,6 @@ from proxy.upstream.balance import Policy
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 HttpEngine = Literal["auto", "h11", "httptools"]
-Challenge = Literal["tls-alpn-01", "http-01"]
-
-_Fault = tuple[tuple[str | int, ...], str, object]
 
 
 class ListenTable(Section):
@@ -60,21 +62,6 @@ class ListenTable(Section):
     proxy_protocol: tuple[Listen, ...] = ()
     """Those of the above that take connections from trusted_proxies only, and expect each to begin
     with a PROXY protocol header."""
-
-
-class AcmeTable(Section):
-    """``[acme]``: where certificates come from."""
-
-    directory: Directory = "letsencrypt"
-    email: Email | None = None
-    ca_certificates: File | None = None
-    """Trust for the CA's own HTTPS, where it is not public."""
-    challenges: tuple[Challenge, ...] = Field(default=("http-01", "tls-alpn-01"), min_length=1)
-    """How to prove that a name is ours; tried in this order."""
-
-    @property
-    def is_internal(self) -> bool:
-        return self.directory == INTERNAL
 
 
 class LogTable(Section):
@@ -173,7 +160,10 @@ class ClientCertificates(Section):
 class Site(Section):
     """Some host names, their certificate, and where their requests go."""
 
-    names: tuple[Name, ...] = Field(min_length=1)
+    names: tuple[SiteName, ...] = Field(min_length=1)
+    """Where ``on_demand`` is set they stand for many; left out there: for any name."""
+    on_demand: bool = False
+    """Whether each name gets a certificate when it is first asked for."""
     upstreams: tuple[Upstream, ...] = ()
     app: App | None = None
     app_workers: Count = 1
@@ -181,13 +171,22 @@ class Site(Section):
     """The app's working directory, first on its import path; None: the configuration's folder."""
     certificate: CertificateFiles | None = None
     """None: from ``[acme]``."""
+    acme: SiteAcme | None = None
+    """What is different from ``[acme]``."""
     client_certificates: ClientCertificates | None = None
     """None: clients are not asked for one."""
-    balancing: Balancing = Balancing()
+    balancing: Balancing = Field(default_factory=shared(Balancing))
     health_check: HealthCheck | None = None
     """None: upstreams are not checked."""
-    headers: HeaderChanges = HeaderChanges()
+    headers: HeaderChanges = Field(default_factory=shared(HeaderChanges))
     routes: tuple[Route, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _any_name_on_demand(cls, value: object) -> object:
+        if isinstance(value, dict) and value.get("on_demand") is True and "names" not in value:
+            return {**value, "names": [ANY_NAME]}
+        return value
 
 
 class Config(Section):
@@ -204,14 +203,22 @@ class Config(Section):
     """Whose X-Forwarded-For, X-Forwarded-Proto and PROXY protocol are believed."""
     listen: ListenTable = ListenTable()
     acme: AcmeTable = AcmeTable()
+    on_demand: OnDemandTable | None = None
+    """Certificates for names that are not in the configuration."""
+    python_path: File | None = None
+    """Where ``ask`` and hooks are imported from; None: the configuration's folder."""
     limits: LimitsField = Limits()
     log: LogTable = LogTable()
     sites: tuple[Site, ...] = Field(min_length=1)
 
+    def acme_of(self, site: Site) -> ForSite:
+        """How the certificates of a site are obtained."""
+        return for_site(self.acme, site.acme, has_http=bool(self.listen.http))
+
     @property
-    def usable_challenges(self) -> tuple[Challenge, ...]:
-        """Those of ``acme.challenges`` for which we listen."""
-        return tuple(kind for kind in self.acme.challenges if kind != "http-01" or self.listen.http)
+    def obtains(self) -> bool:
+        """Whether there is a certificate that we are to obtain."""
+        return any(site.certificate is None for site in self.sites)
 
     @property
     def state_dir(self) -> Path:
@@ -232,7 +239,7 @@ class Config(Section):
         return self
 
 
-def _faults_between_keys(config: Config) -> Iterator[_Fault]:
+def _faults_between_keys(config: Config) -> Iterator[Fault]:
     owners: dict[str, int] = {}
     for i, site in enumerate(config.sites):
         here = ("sites", i)
@@ -241,8 +248,16 @@ def _faults_between_keys(config: Config) -> Iterator[_Fault]:
                 other = "this site" if owners[name] == i else f"sites[{owners[name]}]"
                 yield (*here, "names", j), f"{name!r} is already a name of {other}", name
             owners.setdefault(name, i)
-            if site.certificate is None and (reason := _why_no_certificate(name, config.acme)):
-                yield (*here, "names", j), reason, name
+        if site.certificate is None:
+            found = config.acme_of(site)
+            yield from faults_of_site(
+                config.acme, site.acme, found, site.names, here, on_demand=site.on_demand
+            )
+        else:
+            for key in ("acme", "on_demand"):
+                if getattr(site, key):
+                    message = "stands beside certificate; a site has one or the other"
+                    yield (*here, key), message, getattr(site, key)
         yield from _faults_of_backends(site, here)
     if config.listen.proxy_protocol and not config.trusted_proxies:
         message = "must name who may send PROXY headers to listen.proxy_protocol"
@@ -251,37 +266,13 @@ def _faults_between_keys(config: Config) -> Iterator[_Fault]:
         known = ", ".join(owners)
         message = f"{config.default_site!r} is no site's name; allowed are {known}"
         yield ("default_site",), message, config.default_site
-    issued = any(site.certificate is None for site in config.sites)
-    if issued and not config.acme.is_internal and not config.usable_challenges:
-        message = "must not be empty: the CA asks for http-01 challenges on port 80"
-        yield ("listen", "http"), message, config.listen.http
+    yield from faults_of_acme(config.acme)
+    sites = [(site.names, site.on_demand) for site in config.sites]
+    yield from faults_of_on_demand(config.on_demand, sites)
     yield from _faults_of_listeners(config.listen)
 
 
-def _why_no_certificate(name: str, acme: AcmeTable) -> str | None:
-    if acme.is_internal:
-        return None
-    if is_ip(name):
-        return (
-            f"{name!r}: {acme.directory} issues no certificate for an IP address here; "
-            "give the site a certificate = { chain, key }, or use directory = 'internal'"
-        )
-    if name.startswith("*."):
-        return (
-            f"{name!r}: a wildcard cannot be proved over {' or '.join(acme.challenges)} "
-            "(RFC 8555 §8.3, RFC 8737 §3), because a star is no host that the CA could ask; "
-            "list the names one by one, or give the site a certificate = { chain, key }"
-        )
-    # Private CAs may well issue for a bare name.
-    if "." not in name and acme.directory in DIRECTORIES:
-        return (
-            f"{name!r} is no public name, so {acme.directory} issues no certificate for it; "
-            "use directory = 'internal', or give the site a certificate = { chain, key }"
-        )
-    return None
-
-
-def _faults_of_backends(site: Site, here: tuple[str | int, ...]) -> Iterator[_Fault]:
+def _faults_of_backends(site: Site, here: tuple[str | int, ...]) -> Iterator[Fault]:
     if site.app is not None and site.upstreams:
         message = f"{site.app!r} stands beside upstreams; a site has one or the other"
         yield (*here, "app"), message, site.app
@@ -309,14 +300,14 @@ def _faults_of_backends(site: Site, here: tuple[str | int, ...]) -> Iterator[_Fa
 
 def _faults_of_weights(
     balancing: Balancing, upstreams: tuple[UpstreamAddress, ...], here: tuple[str | int, ...]
-) -> Iterator[_Fault]:
+) -> Iterator[Fault]:
     weights = balancing.weights
     if weights and len(weights) != len(upstreams):
         message = f"has {len(weights)} weights for {len(upstreams)} upstreams; give one for each"
         yield (*here, "balancing", "weights"), message, weights
 
 
-def _faults_of_listeners(listen: ListenTable) -> Iterator[_Fault]:
+def _faults_of_listeners(listen: ListenTable) -> Iterator[Fault]:
     seen: dict[TcpAddress, str] = {}
     for key, addresses in (("https", listen.https), ("http", listen.http)):
         for j, address in enumerate(addresses):

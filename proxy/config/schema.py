@@ -43,6 +43,11 @@ def is_list(annotation: Annotation) -> bool:
     return get_origin(annotation) is tuple
 
 
+def is_table_of_any(annotation: Annotation) -> bool:
+    """Whether it is a table whose keys are the user's own."""
+    return get_origin(annotation) is dict
+
+
 def leaves(annotation: Annotation = Config, key: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Every key that holds a plain value or a list, depth first; lists are not entered."""
     for name, inner in keys_of(annotation).items():

@@ -384,6 +384,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._receive = self._hold
             self.pause_reading()
             self._held = first_bytes
+            self._deadline = NEVER  # what is waited for has a limit of its own
             self._task = asyncio.get_running_loop().create_task(self._fetch(choice))
         else:
             self._begin_tls(choice, first_bytes)
@@ -397,6 +398,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         finally:
             self._task = None
         held, self._held = self._held, b""
+        services = self._front.services
+        self._deadline = services.clock.now + services.limits.handshake_timeout
         self.resume_reading()
         self._begin_tls(chosen, held)
 

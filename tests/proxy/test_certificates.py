@@ -5,86 +5,54 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import trustme
 
-from acme_client import open_store
-from proxy.certificates import (
-    _run,
-    certificate_requests,
-    make_issuers,
-    root_file,
-    try_ca_certificates,
-)
+from acme_client import CertificateManager, InternalIssuer, open_store
+from proxy.certificate_requests import certificate_request
+from proxy.certificate_settings import root_file
+from proxy.certificates import _run
+from proxy.changes import note_change
 from proxy.channel import ChannelEnd, Notice, make_channel
 from proxy.config.model import Config
-from proxy.errors import ConfigError, StartupError
 
 
-def config(folder: Path, *names: str) -> Config:
+def config(folder: Path, *names: str, **more: object) -> Config:
     return Config.model_validate(
         {
             "storage": f"file:{folder}",
             "acme": {"directory": "internal"},
-            "sites": [{"names": list(names), "upstreams": ["h:1"]}],
+            "sites": [
+                {"names": list(names), "upstreams": ["h:1"]},
+                *([{"on_demand": True, "upstreams": ["h:1"]}] if "on_demand" in more else []),
+            ],
+            **more,
         }
     )
 
 
+class Parent:
+    """The other end of the channel."""
+
+    def __init__(self, end: ChannelEnd) -> None:
+        self.end = end
+        self._received: asyncio.Queue[Notice] = asyncio.Queue()
+        end.attach(asyncio.get_running_loop(), self._received.put_nowait, lambda: None)
+
+    async def until(self, last: str) -> list[Notice]:
+        notices = [await self._received.get()]
+        while notices[-1].kind != last:
+            notices.append(await self._received.get())
+        return notices
+
+
 async def notices_until_ready(end: ChannelEnd) -> list[Notice]:
-    received: asyncio.Queue[Notice] = asyncio.Queue()
-    end.attach(asyncio.get_running_loop(), received.put_nowait, lambda: None)
-    notices = [await received.get()]
-    while notices[-1].kind != "ready":
-        notices.append(await received.get())
+    parent = Parent(end)
+    notices = await parent.until("ready")
     end.detach()
     return notices
-
-
-def test_a_request_for_each_site_without_its_own_certificate() -> None:
-    site = {"upstreams": ["h:1"]}
-    found = certificate_requests(
-        Config.model_validate(
-            {
-                "sites": [
-                    {**site, "names": ["a.example", "b.example"]},
-                    {**site, "names": ["c.example"], "certificate": {"chain": "c", "key": "k"}},
-                ]
-            }
-        )
-    )
-    assert [request.names for request in found] == [("a.example", "b.example")]
-    assert found[0].challenges == ("http-01", "tls-alpn-01")
-
-
-def test_more_names_than_a_certificate_holds(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="101 names"):
-        certificate_requests(config(tmp_path, *(f"n{number}.example" for number in range(101))))
-
-
-def test_which_ca_is_asked(tmp_path: Path) -> None:
-    site = {"names": ["a.example"], "upstreams": ["h:1"]}
-    acme = {"directory": "https://ca.example:14000/dir", "email": "a@b.example"}
-    (issuer,) = make_issuers(Config.model_validate({"acme": acme, "sites": [site]}))
-    assert issuer.directory == "https://ca.example:14000/dir"
-    (issuer,) = make_issuers(config(tmp_path, "localhost"))
-    assert issuer.name == "internal"
-
-
-def test_trust_for_the_ca_is_tried(tmp_path: Path) -> None:
-    site = {"names": ["a.example"], "upstreams": ["h:1"]}
-    path = tmp_path / "ca.pem"
-    settings = Config.model_validate({"acme": {"ca_certificates": str(path)}, "sites": [site]})
-    with pytest.raises(StartupError, match=r"acme.ca_certificates: .*ca.pem cannot be read"):
-        try_ca_certificates(settings)
-    path.write_text("no certificate")
-    with pytest.raises(StartupError, match="holds no certificate"):
-        try_ca_certificates(settings)
-    trustme.CA().cert_pem.write_to_path(path)
-    try_ca_certificates(settings)
-    try_ca_certificates(config(tmp_path, "localhost"))
 
 
 @pytest.mark.anyio
@@ -116,6 +84,57 @@ async def test_a_store_that_fails_does_not_end_it(
     manager = asyncio.create_task(_run(config(tmp_path, "localhost"), theirs))
     assert await notices_until_ready(ours) == [Notice("ready")]
     assert "internal-ca" in caplog.text
+    ours.close()
+    await manager
+    theirs.close()
+
+
+VOUCHER = """
+async def ask(name):
+    return name.endswith(".ours.example")
+"""
+
+
+@pytest.mark.anyio
+async def test_names_on_demand(tmp_path: Path) -> None:
+    (tmp_path / "voucher.py").write_text(VOUCHER)
+    settings = config(
+        tmp_path / "state",
+        "localhost",
+        on_demand={"ask": "voucher:ask", "names_per_hour": 2},
+        python_path=str(tmp_path),
+    )
+    ours, theirs = make_channel()
+    manager = asyncio.create_task(_run(settings, theirs))
+    parent = Parent(ours)
+    await parent.until("ready")
+    ours.send(Notice("wanted", "a.ours.example"))
+    assert (await parent.until("installed"))[-1].name == "a.ours.example"
+    ours.send(Notice("wanted", "a.theirs.example"))
+    assert (await parent.until("refused"))[-1].name == "a.theirs.example"
+    stored = open_store(settings.storage).load_certificate("a.ours.example")
+    assert stored is not None
+    assert stored.names == ("a.ours.example",)
+    assert open_store(settings.storage).load_certificate("a.theirs.example") is None
+    ours.close()
+    await manager
+    theirs.close()
+
+
+@pytest.mark.anyio
+async def test_what_a_command_changed_is_told(tmp_path: Path) -> None:
+    settings = config(tmp_path, "localhost")
+    ours, theirs = make_channel()
+    manager = asyncio.create_task(_run(settings, theirs))
+    parent = Parent(ours)
+    await parent.until("ready")
+    store = open_store(settings.storage)
+    request = certificate_request(settings, settings.sites[0])
+    by_hand = CertificateManager(requests=[request], issuers=[InternalIssuer()], store=store)
+    await by_hand.obtain("localhost", force=True)
+    note_change(store, "localhost", datetime.now(UTC))
+    assert await parent.until("installed") == [Notice("installed", "localhost")]
+    assert not store.document_names("changes")
     ours.close()
     await manager
     theirs.close()

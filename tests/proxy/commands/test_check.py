@@ -46,14 +46,14 @@ def test_what_would_be_served() -> None:
         "  / -> 127.0.0.1:8000, 10.0.0.5:8000",
         "  /v1 -> unix:/run/v1.sock (prefix stripped)",
         "  /v2 -> the site's",
-        "  certificate from internal",
+        "  certificate from internal (p256)",
         "  hint: 10.0.0.5:8000 believes this proxy with "
         "uvicorn --forwarded-allow-ips <address of this machine>",
         "  hint: start its app with uvicorn --uds /run/v1.sock --forwarded-allow-ips '*'",
         "",
         "c.example",
         "  / -> app main:app in /srv",
-        "  certificate from internal",
+        "  certificate from internal (p256)",
     ]
 
 

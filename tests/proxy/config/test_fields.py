@@ -99,7 +99,7 @@ def test_a_directory(text: str) -> None:
     "text", ["", "lets-encrypt", "http://ca.example/dir", "https://", "https://u:p@ca/"]
 )
 def test_a_bad_directory_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="letsencrypt-staging, internal and https:// URLs"):
+    with pytest.raises(ValueError, match="buypass-staging, internal and https:// URLs"):
         parse_directory(text)
 
 

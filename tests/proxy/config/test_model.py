@@ -96,7 +96,7 @@ def test_a_name_belongs_to_one_site() -> None:
     ("name", "reason"),
     [
         ("*.example.com", "a wildcard cannot be proved over http-01 or tls-alpn-01"),
-        ("10.0.0.1", "issues no certificate for an IP address"),
+        ("10.0.0.1", "is no public address"),
         ("localhost", "is no public name"),
     ],
 )
@@ -185,7 +185,7 @@ def test_http_01_needs_a_port_for_http() -> None:
     found = faults({"sites": [SITE], "listen": {"http": []}, "acme": only})
     assert list(found) == ["listen.http"]
     config = Config.model_validate({"sites": [SITE], "listen": {"http": []}})
-    assert config.usable_challenges == ("tls-alpn-01",)
+    assert config.acme_of(config.sites[0]).challenges == ("tls-alpn-01",)
     own = {**SITE, "certificate": {"chain": "a", "key": "b"}}
     Config.model_validate({"sites": [own], "listen": {"http": []}, "acme": only})
 
