@@ -50,6 +50,11 @@ _OURS: Final = frozenset(
 FORWARDED_FAMILY: Final = b"x-forwarded-"
 """Backends believe more of these than we set (-Ssl, -Scheme, -User): a client's never pass."""
 
+_ordinary: set[bytes] = set()
+"""Names that were found to mean nothing to us; bounded, and right for ever once they are in."""
+_MOST_ORDINARY: Final = 1024
+_ORDINARY_BYTES: Final = 64
+
 _PLAIN_NAME = re.compile(rb"[a-z0-9\-]+")
 _ALIASING = re.compile(rb"[^a-z0-9\-]")
 
@@ -369,6 +374,8 @@ def interpret_request(raw: RawFields) -> RequestFields:
     options: list[bytes] = []
     upgrade = b""
     for lowered, (_, value) in zip(meaning.lowered, meaning.fields, strict=True):
+        if lowered in _ordinary:
+            continue
         if lowered == b"host":
             if host is not None:
                 raise BadRequest("more than one Host header")
@@ -393,6 +400,8 @@ def interpret_request(raw: RawFields) -> RequestFields:
             meaning.wants_json = _prefers_json(value)
         elif _PLAIN_NAME.fullmatch(lowered) is None and _is_ours(_ALIASING.sub(b"-", lowered)):
             raise BadRequest("a header name that imitates one of the proxy's own")
+        elif len(_ordinary) < _MOST_ORDINARY and len(lowered) <= _ORDINARY_BYTES:
+            _ordinary.add(lowered)
     if host is None:
         raise BadRequest("no Host header")
     meaning.host = host

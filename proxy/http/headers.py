@@ -79,14 +79,13 @@ def request_lines(fields: RequestFields, dropped: frozenset[bytes]) -> bytes:
 
 
 def _request_fields(fields: RequestFields, dropped: frozenset[bytes]) -> list[Field]:
-    nominated = fields.nominated
+    skipped = _NOT_TO_UPSTREAM
+    if fields.nominated or dropped:
+        skipped = skipped | fields.nominated | dropped
     return [
         field
         for lowered, field in zip(fields.lowered, fields.fields, strict=True)
-        if lowered not in _NOT_TO_UPSTREAM
-        and lowered not in nominated
-        and lowered not in dropped
-        and not lowered.startswith(FORWARDED_FAMILY)
+        if lowered not in skipped and not lowered.startswith(FORWARDED_FAMILY)
     ] + [VIA, (b"X-Forwarded-Host", fields.host)]
 
 
