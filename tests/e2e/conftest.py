@@ -18,6 +18,9 @@ from tests.e2e.programs import Program
 from tests.e2e.proxy_process import ENGINES, Value, Vestibule
 from tests.e2e.uvicorn_process import Uvicorn
 from tests.e2e.wire import close_all
+from tests.pebble import pebble
+
+__all__ = ["pebble"]
 
 _figures: list[str] = []
 

@@ -50,13 +50,14 @@ async def until(
 
 
 async def eventually(
-    attempt: Callable[[], Awaitable[T]], what: str, seconds: float = PATIENCE
+    attempt: Callable[[], Awaitable[T | None]], what: str, seconds: float = PATIENCE
 ) -> T:
-    """Try again until it is true."""
+    """Try again until something comes of it."""
     deadline = time.monotonic() + seconds
     while not (value := await attempt()):
         if time.monotonic() > deadline:
             raise AssertionError(f"after {seconds:g} s still not: {what}")
+        await asyncio.sleep(_POLL_SECONDS)
     return value
 
 
