@@ -236,6 +236,17 @@ def test_a_response_cut_short_resets_the_client(part: bytes) -> None:
     assert "failed" in bench.pool.calls
 
 
+def test_a_reset_tunnel_says_nothing_against_the_backend() -> None:
+    """A client can provoke it with a frame that the backend does not like."""
+    bench = Bench()
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    bench.client(GET[:-2] + upgrade + b"\r\n")
+    bench.backend.says(b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade + b"\r\n")
+    bench.backend.resets()
+    assert bench.backend.connection.answered
+    assert "failed" not in bench.pool.calls
+
+
 def test_a_body_in_pieces_is_passed_on_piece_by_piece() -> None:
     bench = bench_with()
     bench.backend.says(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
