@@ -436,8 +436,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         state = self._state
         self._sink = None
         self._state = _CLOSED
-        # A tunnel was the answer, however it ends: a client's bad frame makes backends reset it, and
-        # must not make them look broken.
+        # A tunnel was the answer, however it ends: a client's bad frame makes backends reset it,
+        # and must not make them look broken.
         self.answered = state == _TUNNEL or (state == _UNTIL_CLOSE and exc is None)
         # An idle connection that closes just as it is used says nothing against the backend.
         self.failed = not self.answered and (self._touched or self.uses == 1)
