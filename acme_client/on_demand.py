@@ -68,6 +68,17 @@ class OnDemandLimits:
     names_per_hour: int = 60
 
 
+def remember(store: Store, name: str, request_id: str, asked_at: datetime) -> None:
+    """Write down that a name is ours, so that it is tended from the next start on."""
+    store.save_document(f"{FOLDER}/{request_id}", {"name": name, "asked_at": asked_at.isoformat()})
+
+
+def remembered(store: Store) -> list[tuple[str, datetime]]:
+    """The names that were written down, and when they were asked about."""
+    documents = map(store.load_document, store.document_names(FOLDER))
+    return [(d["name"], datetime.fromisoformat(d["asked_at"])) for d in documents if d is not None]
+
+
 @dataclass(slots=True)
 class Answers:
     """Answers about names, until they are too old or too many."""
@@ -132,7 +143,7 @@ class OnDemand:
 
     async def run(self) -> None:
         """Answer wishes until cancelled."""
-        await self._load()
+        await self.load()
         async with anyio.create_task_group() as group:
             self._group = group
             try:
@@ -255,24 +266,20 @@ class OnDemand:
 
     # Memory.
 
-    async def _load(self) -> None:
-        for document_name in await on_disk(lambda: self._store.document_names(FOLDER)):
-            document = await on_disk(lambda name=document_name: self._store.load_document(name))  # type: ignore[misc]
-            if document is None:
-                continue
-            name: str = document["name"]
+    async def load(self) -> None:
+        """Take into care what the store remembers: at the start, and when others added to it."""
+        for name, asked_at in await on_disk(lambda: remembered(self._store)):
             request = self._make_request(name)
             if request is not None and name not in self._in_care:
-                self._asked_at[name] = datetime.fromisoformat(document["asked_at"])
+                self._asked_at[name] = asked_at
                 self._take(name, request)
 
     async def _save(self, name: str) -> None:
         request, asked_at = self._in_care.get(name), self._asked_at.get(name)
         if request is None or asked_at is None:
             return
-        document = {"name": name, "asked_at": asked_at.isoformat()}
         try:
-            await on_disk(lambda: self._store.save_document(f"{FOLDER}/{request.id}", document))
+            await on_disk(lambda: remember(self._store, name, request.id, asked_at))
         except StoreError as error:
             logger.error("%s: %s", name, error)
 

@@ -100,7 +100,7 @@ class Work:
         async with anyio.create_task_group() as group:
             if self._on_demand is not None:
                 group.start_soon(self._on_demand.run)
-            group.start_soon(follow_changes, self._manager, self._store)
+            group.start_soon(follow_changes, self._manager, self._store, self._look_again)
             self._channel.send(Notice("ready"))
             await self._manager.run()
 
@@ -123,6 +123,10 @@ class Work:
     async def _failed(self, event: CertificateEvent) -> None:
         if self._on_demand is not None:
             self._on_demand.failed(event.names)
+
+    async def _look_again(self) -> None:
+        if self._on_demand is not None:
+            await self._on_demand.load()
 
     def _make_on_demand(self) -> OnDemand | None:
         table = self._config.on_demand

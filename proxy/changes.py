@@ -8,6 +8,7 @@ notes lie there and do no harm: the next one reads everything anyway.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import anyio
@@ -27,23 +28,30 @@ def note_change(store: Store, certificate_id: str, now: datetime) -> None:
 
 
 async def follow_changes(
-    manager: CertificateManager, store: Store, *, every: float = LOOK_SECONDS
+    manager: CertificateManager,
+    store: Store,
+    unknown: Callable[[], Awaitable[None]],
+    *,
+    every: float = LOOK_SECONDS,
 ) -> None:
-    """Read what others changed, until cancelled."""
+    """Read what others changed, until cancelled; ``unknown`` is for what is not in care."""
     while True:
         try:
             names = await anyio.to_thread.run_sync(store.document_names, FOLDER)
             for name in names:
                 await anyio.to_thread.run_sync(store.delete_document, name)
-                await _refresh(manager, name.removeprefix(f"{FOLDER}/"))
+                await _refresh(manager, name.removeprefix(f"{FOLDER}/"), unknown)
         except StoreError as error:
             logger.error("the notes of commands cannot be read: %s", error)
         await anyio.sleep(every)
 
 
-async def _refresh(manager: CertificateManager, certificate_id: str) -> None:
+async def _refresh(
+    manager: CertificateManager, certificate_id: str, unknown: Callable[[], Awaitable[None]]
+) -> None:
     try:
         await manager.refresh(certificate_id)
     except RequestError as error:
-        # A certificate that is not in our care: of another configuration on the same store.
+        # A name on demand that a command was given; or of another configuration on this store.
         logger.debug("%s", error)
+        await unknown()

@@ -12,11 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proxy import __version__
+
+if TYPE_CHECKING:
+    from proxy.config.model import Config
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
@@ -207,6 +210,72 @@ def certs_list(config: ConfigOption = None, env_file: EnvFileOption = None) -> N
             storage, loaded.config if loaded else None, datetime.now(UTC)
         ):
             typer.echo(line)
+
+
+NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", help="Names or ids, as `certs list` shows them."),
+]
+
+
+@certs.command("issue")
+def certs_issue(
+    names: NamesArgument = None, config: ConfigOption = None, env_file: EnvFileOption = None
+) -> None:
+    """Obtain what is missing or due now. Without names: everything."""
+    with _told():
+        from proxy.commands.by_hand import issue
+
+        loaded, environ = _loaded(config, env_file)
+        raise typer.Exit(issue(loaded, environ, names or (), typer.echo))
+
+
+@certs.command("renew")
+def certs_renew(
+    names: NamesArgument = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also what is not due. The CA counts it.")
+    ] = False,
+    config: ConfigOption = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Renew what is due. Without names: everything that is."""
+    with _told():
+        from proxy.commands.by_hand import renew
+
+        if force and not names:
+            raise typer.BadParameter("--force needs names: to renew everything costs the budget")
+        loaded, environ = _loaded(config, env_file)
+        raise typer.Exit(renew(loaded, environ, names or (), typer.echo, force=force))
+
+
+@certs.command("revoke")
+def certs_revoke(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names or ids.")],
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            help="unspecified, keyCompromise, affiliationChanged, superseded "
+            "or cessationOfOperation.",
+        ),
+    ] = "unspecified",
+    config: ConfigOption = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Replace a certificate, then revoke it. After keyCompromise its key is never used again."""
+    with _told():
+        from proxy.commands.by_hand import revoke
+
+        loaded, environ = _loaded(config, env_file)
+        raise typer.Exit(revoke(loaded, environ, names, typer.echo, reason=reason))
+
+
+def _loaded(config: Path | None, env_file: Path | None) -> tuple[Config, Mapping[str, str]]:
+    from proxy.config.load import load
+
+    environ = _environ(env_file)
+    return load(environ=environ, folder=Path.cwd(), file=config).config, environ
 
 
 def _environ(env_file: Path | None) -> Mapping[str, str]:
