@@ -1,0 +1,329 @@
+"""Certificates of every kind from a real Pebble, through a running Vestibule and its commands.
+
+What Pebble shows here: TLS-ALPN-01 through the proxy's own port 443, DNS-01 through a DNS server
+that Pebble asks, wildcards, external account binding, both key types, names on demand, and the
+commands beside a running server and without one.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from tests.e2e.clients import s_client
+from tests.e2e.programs import ROOT, ReservedPort
+from tests.e2e.proxy_process import COMMAND, Value, Vestibule, to_toml
+from tests.e2e.waiting import wait_until
+from tests.pebble import Pebble, PebbleFactory
+
+pytestmark = [pytest.mark.pebble]
+
+Start = Callable[..., Vestibule]
+Ports = tuple[ReservedPort, ReservedPort]
+
+ISSUING: Final = 40.0
+
+EAB: Final = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+
+
+@pytest.fixture
+def ports() -> Iterator[Ports]:
+    """HTTPS and HTTP of the proxy; Pebble is told of both."""
+    pair = ReservedPort(), ReservedPort()
+    yield pair
+    for port in pair:
+        port.close()
+
+
+def acme(server: Pebble, **more: Value) -> dict[str, Value]:
+    return {"directory": server.directory, "ca_certificates": str(server.ca_file), **more}
+
+
+def site(*names: str, **more: Value) -> dict[str, Value]:
+    # Nobody listens there: what is looked at here ends before the backend.
+    return {"names": list(names), "upstreams": ["127.0.0.1:9"], **more}
+
+
+def certs(proxy: Vestibule, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``vestibule certs ...`` with the configuration of a proxy."""
+    return command("certs", *arguments, "--config", str(proxy.config_file))
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+def served(port: int, name: str, *, algorithms: str = "ECDSA+SHA256") -> x509.Certificate | None:
+    """The certificate that an ordinary client gets."""
+    text = s_client(port, "-servername", name, "-sigalgs", algorithms)
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        return None
+    return x509.load_pem_x509_certificate(text.encode())
+
+
+def until_served(proxy: Vestibule, name: str) -> x509.Certificate:
+    found = wait_until(
+        lambda: served(proxy.https, name), lambda: proxy.told(f"a certificate of {name}"), ISSUING
+    )
+    assert found is not None
+    return found
+
+
+def verified(server: Pebble, port: int, name: str) -> bool:
+    """Whether a client that trusts this Pebble accepts what it is shown."""
+    root = server.folder / "root.pem"
+    root.write_text(server.root_pem())
+    options = ("-servername", name, "-verify_hostname", name, "-CAfile", str(root))
+    return "Verify return code: 0 (ok)" in s_client(port, *options)
+
+
+def names_of(certificate: x509.Certificate) -> list[str]:
+    extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return sorted(extension.value.get_values_for_type(x509.DNSName))
+
+
+def dns_command(server: Pebble, folder: Path) -> dict[str, Value]:
+    """A script that has Pebble's DNS server hold the record."""
+    script = folder / "dns.py"
+    script.write_text(
+        f"""
+import json, os, sys, urllib.request
+action, name, value = sys.argv[1:]
+path = "/set-txt" if action == "present" else "/clear-txt"
+body = {{"host": name + ".", "value": value}} if action == "present" else {{"host": name + "."}}
+urllib.request.urlopen({server.dns_management!r} + path, data=json.dumps(body).encode())
+"""
+    )
+    options: dict[str, Value] = {"command": [sys.executable, str(script)]}
+    # The challenge test server has neither SOA nor NS records to look for the propagation with.
+    return {"provider": "command", "options": options, "propagation_seconds": 0}
+
+
+def test_tls_alpn_01_through_port_443_beside_ordinary_clients(
+    pebble: PebbleFactory, start_vestibule: Start, ports: Ports
+) -> None:
+    server = pebble(tls_port=ports[0].number, http_port=ports[1].number, sleep=True, authz_reuse=0)
+    settings: dict[str, Value] = {
+        "acme": acme(server, challenges=["tls-alpn-01"]),
+        "sites": [site("a.example.com")],
+    }
+    proxy = start_vestibule(settings, ports=ports).until_ready()
+    first = until_served(proxy, "a.example.com")
+    renewing = subprocess.Popen(
+        [*COMMAND, "certs", "renew", "--force", "a.example.com", "--config", proxy.config_file],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        # A challenge is pending while its answer lies in the store.
+        answers = proxy.state / "challenges"
+        wait_until(lambda: list(answers.glob("*.json")), "the answer to a challenge", ISSUING)
+        shown = s_client(proxy.https, "-servername", "a.example.com", "-alpn", "acme-tls/1")
+        ordinary = served(proxy.https, "a.example.com")
+        assert "ALPN protocol: acme-tls/1" in shown
+        assert "CN = ACME challenge" in shown
+        assert ordinary == first
+        output, _ = renewing.communicate(timeout=ISSUING)
+    finally:
+        renewing.kill()
+    assert renewing.returncode == 0, output
+    # The running manager notices what the command did, and its workers serve it.
+    wait_until(lambda: served(proxy.https, "a.example.com") != first, "the new certificate")
+    assert verified(server, proxy.https, "a.example.com")
+    # RFC 8737 §3: with nothing pending that protocol is refused.
+    after = s_client(proxy.https, "-servername", "a.example.com", "-alpn", "acme-tls/1")
+    assert "no application protocol" in after
+
+
+def test_a_wildcard_with_both_key_types_over_dns_01(
+    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, tmp_path: Path
+) -> None:
+    server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
+    settings: dict[str, Value] = {
+        "acme": acme(server, key_types=["p256", "rsa2048"], dns=dns_command(server, tmp_path)),
+        "sites": [site("*.example.com", "example.com")],
+    }
+    proxy = start_vestibule(settings, ports=ports).until_ready()
+    wait_until(lambda: proxy.log.count("issued: from") == 2, lambda: proxy.told("both"), ISSUING)
+    ecdsa = until_served(proxy, "any.example.com")
+    other = wait_until(
+        lambda: served(proxy.https, "any.example.com", algorithms="RSA-PSS+SHA256"),
+        lambda: proxy.told("the RSA certificate"),
+    )
+    assert other is not None
+    assert isinstance(ecdsa.public_key(), ec.EllipticCurvePublicKey)
+    assert isinstance(other.public_key(), rsa.RSAPublicKey)
+    assert names_of(ecdsa) == names_of(other) == ["*.example.com", "example.com"]
+    assert verified(server, proxy.https, "any.example.com")
+    # The renewal of one keeps the other.
+    done = certs(proxy, "renew", "--force", "_.example.com+rsa2048")
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until(
+        lambda: served(proxy.https, "any.example.com", algorithms="RSA-PSS+SHA256") != other,
+        lambda: proxy.told("the new RSA certificate"),
+    )
+    assert served(proxy.https, "any.example.com") == ecdsa
+
+
+def test_external_account_binding(
+    pebble: PebbleFactory, start_vestibule: Start, ports: Ports
+) -> None:
+    server = pebble(tls_port=ports[0].number, http_port=ports[1].number, eab=EAB)
+    eab: dict[str, Value] = {"key_id": "kid-1", "hmac_key": "env:EAB_HMAC"}
+    settings: dict[str, Value] = {"acme": acme(server, eab=eab), "sites": [site("a.example.com")]}
+    environ = {"EAB_HMAC": EAB["kid-1"]}
+    proxy = start_vestibule(settings, ports=ports, environ=environ).until_ready()
+    until_served(proxy, "a.example.com")
+    assert verified(server, proxy.https, "a.example.com")
+    assert EAB["kid-1"] not in proxy.log
+    unset = certs(proxy, "renew", "a.example.com")
+    assert unset.returncode == 2
+    assert "acme.eab: " in unset.stderr
+    assert "EAB_HMAC is not set" in unset.stderr
+
+
+class Voucher:
+    """An application that is asked whether names are ours."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        voucher = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                (name,) = parse_qs(urlsplit(self.path).query)["domain"]
+                voucher.asked.append(name)
+                self.send_response(200 if name.endswith(".ours.example.com") else 404)
+                self.end_headers()
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                """Nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/ask"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def voucher() -> Iterator[Voucher]:
+    made = Voucher()
+    yield made
+    made.close()
+
+
+def orders(server: Pebble) -> int:
+    return len(re.findall(r"There are now \d+ orders in the db", server.log()))
+
+
+def test_names_on_demand_by_url(
+    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, voucher: Voucher
+) -> None:
+    server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
+    settings: dict[str, Value] = {
+        "acme": acme(server),
+        "on_demand": {"ask": voucher.url},
+        "sites": [{"on_demand": True, "upstreams": ["127.0.0.1:9"]}],
+    }
+    proxy = start_vestibule(settings, ports=ports).until_ready()
+    # The first handshake waits for its certificate.
+    first = served(proxy.https, "a.ours.example.com")
+    assert first is not None, proxy.told("the first handshake failed")
+    assert names_of(first) == ["a.ours.example.com"]
+    assert verified(server, proxy.https, "a.ours.example.com")
+    assert orders(server) == 1
+    # A flood of others: a question each, and nothing for the CA.
+    for number in range(20):
+        assert served(proxy.https, f"n{number}.theirs.example.com") is None
+        assert served(proxy.https, f"n{number}.theirs.example.com") is None
+    assert sorted(voucher.asked) == sorted(set(voucher.asked))
+    assert len(voucher.asked) == 21
+    assert orders(server) == 1
+    assert served(proxy.https, "a.ours.example.com") == first
+    # A restart finds it in the store, without a question.
+    proxy.stop()
+    again = start_vestibule(settings, ports=ports).until_ready()
+    assert served(again.https, "a.ours.example.com") == first
+    assert (orders(server), len(voucher.asked)) == (1, 21)
+
+
+def test_names_on_demand_by_function(
+    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, tmp_path: Path
+) -> None:
+    server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
+    (tmp_path / "shop.py").write_text(
+        "async def is_customer(name):\n    return name == 'a.shop.example.com'\n"
+    )
+    settings: dict[str, Value] = {
+        "acme": acme(server),
+        "on_demand": {"ask": "shop:is_customer"},
+        "python_path": str(tmp_path),
+        "sites": [site("*.shop.example.com", on_demand=True), site("b.example.com")],
+    }
+    proxy = start_vestibule(settings, ports=ports).until_ready()
+    assert served(proxy.https, "a.shop.example.com") is not None
+    assert served(proxy.https, "b.shop.example.com") is None
+    assert served(proxy.https, "a.other.example.com") is None
+    until_served(proxy, "b.example.com")
+    assert orders(server) == 2
+
+
+def test_commands_without_a_server(pebble: PebbleFactory, ports: Ports, tmp_path: Path) -> None:
+    server = pebble(tls_port=ports[0].number, http_port=ports[1].number, authz_reuse=0)
+    file = write_config(tmp_path, ports, acme(server), site("a.example.com"))
+    issued = command("certs", "issue", "--config", file)
+    assert issued.returncode == 0, issued.stdout + issued.stderr
+    assert "a.example.com: valid until " in issued.stdout
+    again = command("certs", "renew", "--config", file)
+    assert again.returncode == 0
+    assert "a.example.com: not due until " in again.stdout
+    assert orders(server) == 1
+    wrong = command("certs", "issue", "b.example.com", "--config", file)
+    assert wrong.returncode == 2
+    assert "there are a.example.com" in wrong.stderr
+
+
+def test_revoking_beside_a_running_server(
+    pebble: PebbleFactory, start_vestibule: Start, ports: Ports
+) -> None:
+    server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
+    settings: dict[str, Value] = {"acme": acme(server), "sites": [site("a.example.com")]}
+    proxy = start_vestibule(settings, ports=ports).until_ready()
+    first = until_served(proxy, "a.example.com")
+    done = certs(proxy, "revoke", "a.example.com", "--reason", "keyCompromise")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "a.example.com: revoked (keyCompromise)" in done.stdout
+    wait_until(lambda: served(proxy.https, "a.example.com") != first, "the successor")
+    after = served(proxy.https, "a.example.com")
+    assert after is not None
+    assert after.public_key() != first.public_key()
+    wrong = certs(proxy, "revoke", "a.example.com", "--reason", "boredom")
+    assert wrong.returncode == 2
+    assert "allowed are unspecified, keyCompromise" in wrong.stderr
+
+
+def write_config(folder: Path, ports: Ports, table: Mapping[str, Value], *sites: Value) -> str:
+    file = folder / "vestibule.toml"
+    listen: Value = {"https": [str(ports[0])], "http": [str(ports[1])]}
+    file.write_text(to_toml({"workers": 1, "listen": listen, "acme": table, "sites": sites}))
+    return str(file)
