@@ -20,14 +20,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from proxy.clock import CoarseClock
+from proxy.clock import NEVER, CoarseClock
 from proxy.errors import BadRequest
 from proxy.http.h2 import floods
 from proxy.http.h2.endpoint import Handler
 from proxy.http.h2.faults import ConnectionFault, ErrorCode, StreamFault, malformed
 from proxy.http.h2.field_encoder import FieldEncoder
-from proxy.http.h2.flow_control import STREAM_WINDOW
-from proxy.http.h2.frames import END_STREAM, MAX_STREAM_ID, PREFACE, goaway, ping
+from proxy.http.h2.flow_control import STREAM_WINDOW, ReceiveWindow
+from proxy.http.h2.frames import END_STREAM, MAX_STREAM_ID, PREFACE, goaway, ping, window_update
 from proxy.http.h2.header_blocks import Block, Field
 from proxy.http.h2.priority import UNSAID, Priority, parse_priority
 from proxy.http.h2.receiving import ReceivingHalf
@@ -48,11 +48,16 @@ from proxy.http.h2.streams import (
     RECEIVING,
     Stream,
 )
-from proxy.limits import SECONDS, Limits
+from proxy.limits import DRAIN_SECONDS, MIB, SECONDS, Limits
 
 DRAIN_PING: Final = b"vst-last"
 DRAIN_TIMEOUT: Final = 5 * SECONDS
 """How long a client may take to answer the PING of a drain."""
+
+LINGER_BYTES: Final = 1 * MIB
+"""What is taken and dropped of a request that was answered early, before it is reset. The window
+for it goes out with the response: curl 7.88 reads nothing after that, neither windows nor resets,
+and hangs when it cannot send the rest."""
 
 EARLY_PRIORITIES: Final = 100
 """PRIORITY_UPDATE frames for streams that are still idle (RFC 9218 §7.1 lets us bound them)."""
@@ -86,6 +91,7 @@ class ServerConnection(ReceivingHalf):
         "_early_priorities",
         "_extended_connect",
         "_final",
+        "_lingering",
         "_max_streams",
         "draining",
     )
@@ -126,6 +132,7 @@ class ServerConnection(ReceivingHalf):
         self._extended_connect = extended_connect
         self._early_priorities: dict[int, Priority] = {}
         self._final: int | None = None
+        self._lingering = False
         self._drain_since = 0.0
         self.draining = False
 
@@ -191,6 +198,8 @@ class ServerConnection(ReceivingHalf):
         """See ``Endpoint.sweep``."""
         if self.draining and self._clock.now - self._drain_since > DRAIN_TIMEOUT:
             self.finish_drain()
+        if self._lingering:
+            self._end_lingering(self._clock.now)
         super().sweep()
 
     # -- what the receiving half calls ---------------------------------------------------------
@@ -213,6 +222,8 @@ class ServerConnection(ReceivingHalf):
         guard.opened += 1
         guard.work += 1
         streams = self.streams
+        if len(streams) >= self._max_streams and self._lingering:
+            self._end_lingering(NEVER)
         if len(streams) >= self._max_streams:
             # RFC 9113 §5.1.2
             raise StreamFault(ErrorCode.REFUSED_STREAM, "more streams than allowed")
@@ -290,9 +301,37 @@ class ServerConnection(ReceivingHalf):
         if stream.state == CLOSED:
             del self.streams[stream.id]
         elif not stream.tunnel:
-            # RFC 9113 §8.1: the response is complete without the rest of the request.
-            del self.streams[stream.id]
-            self._send_reset(stream, ErrorCode.NO_ERROR)
+            # RFC 9113 §8.1: the response is complete without the rest of the request. The reset
+            # that says so waits: a client may lose a response that it has not read when the reset
+            # comes (curl 7.88 does), and most end their request by themselves.
+            stream.ignored = True
+            stream.linger_until = self._clock.now + DRAIN_SECONDS
+            self._lingering = True
+            window = stream.receive_window
+            if window is None:
+                window = stream.receive_window = ReceiveWindow(STREAM_WINDOW)
+            window.widen(LINGER_BYTES)
+            self._control(window_update(stream.id, LINGER_BYTES))
+
+    def _drop_data(self, stream: Stream, length: int) -> None:
+        if stream.linger_until is None:
+            super()._drop_data(stream, length)
+            return
+        stream.dropped += length
+        if stream.dropped >= LINGER_BYTES:
+            self.reset(stream.id, ErrorCode.NO_ERROR)
+
+    def _end_lingering(self, now: float) -> None:
+        """Reset the streams whose response was complete some time ago."""
+        self._lingering = False
+        for stream in list(self.streams.values()):
+            if stream.linger_until is None:
+                continue
+            if stream.linger_until > now:
+                self._lingering = True
+            else:
+                del self.streams[stream.id]
+                self._send_reset(stream, ErrorCode.NO_ERROR)
 
     def _is_idle(self, stream_id: int) -> bool:
         return not stream_id & 1 or (stream_id > self.last_stream_id and self._final is None)

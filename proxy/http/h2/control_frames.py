@@ -153,7 +153,9 @@ class ControlFrames(Endpoint):
         self._closed_streams.reset_by_peer(stream_id)
         self._drop_backlog(stream)
         self._stream_reset(stream, int.from_bytes(payload, "big"), "reset by the peer")
-        self._floods.note_reset(self._clock.now, stream.opened_at)
+        if not stream.ignored:
+            # After the whole response nothing is left that a reset could save the client.
+            self._floods.note_reset(self._clock.now, stream.opened_at)
 
     def _priority(self, payload: bytes, stream_id: int) -> None:
         # RFC 9113 §6.3: checked and ignored

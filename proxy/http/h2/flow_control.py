@@ -57,6 +57,11 @@ class ReceiveWindow:
         self.available -= count
         return self.available >= 0
 
+    def widen(self, count: int) -> None:
+        """The peer has been granted that many bytes on top, which will not be given back."""
+        self.available += count
+        self._size += count
+
     def give_back(self, count: int) -> int:
         """Bytes may be granted again. Returns the increment to send now, or 0."""
         owed = self.owed + count

@@ -238,12 +238,18 @@ class ReceivingHalf(ControlFrames):
         self._check_data(stream, count, end_stream)
         if end_stream:
             self._end_received(stream)
-        elif length != count or stream.ignored:
-            self.acknowledge(stream_id, length if stream.ignored else length - count)
+        elif stream.ignored:
+            self._drop_data(stream, length)
+        elif length != count:
+            self.acknowledge(stream_id, length - count)
         if not count and not end_stream:
             self._floods.note(floods.EMPTY_DATA, self._clock.now)
         elif not stream.ignored:
             self.handler.on_data(stream_id, data[start:stop], end_stream)
+
+    def _drop_data(self, stream: Stream, length: int) -> None:
+        """DATA on a stream whose owner wants no more of it."""
+        self.acknowledge(stream.id, length)
 
     def _check_data(self, stream: Stream, count: int, end_stream: bool) -> None:
         """The length of a body is the one that was declared (RFC 9113 §8.1.1)."""

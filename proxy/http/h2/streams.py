@@ -109,7 +109,9 @@ class Stream:
         head_sent: our head has been sent, so data may follow.
         head_received: the final response's head has come (client).
         tunnel: opened by CONNECT; it has no content length and its halves close one by one.
-        ignored: what still comes is dropped, as the request has been refused.
+        ignored: what still comes is dropped, as the request has been refused or answered.
+        dropped: octets of it so far.
+        linger_until: when a stream whose request has been answered early is reset, in seconds.
         informational: 1xx responses that have come (client).
         no_body: the response ends with its head whatever it declares (client).
         backlog: data that waits to be sent, if any.
@@ -117,12 +119,14 @@ class Stream:
 
     __slots__ = (
         "backlog",
+        "dropped",
         "expected",
         "head_received",
         "head_sent",
         "id",
         "ignored",
         "informational",
+        "linger_until",
         "no_body",
         "opened_at",
         "priority",
@@ -145,6 +149,8 @@ class Stream:
         self.head_received = False
         self.tunnel = False
         self.ignored = False
+        self.dropped = 0
+        self.linger_until: float | None = None
         self.informational = 0
         self.no_body = False
         self.receive_window: ReceiveWindow | None = None

@@ -7,11 +7,16 @@ import tracemalloc
 import pytest
 
 from proxy.clock import CoarseClock
-from proxy.http.h2.connection import DRAIN_TIMEOUT, EARLY_PRIORITIES, ServerConnection
+from proxy.http.h2.connection import (
+    DRAIN_TIMEOUT,
+    EARLY_PRIORITIES,
+    LINGER_BYTES,
+    ServerConnection,
+)
 from proxy.http.h2.faults import ErrorCode
 from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.h2.priority import UNSAID, Priority
-from proxy.limits import Limits
+from proxy.limits import DRAIN_SECONDS, Limits
 from tests.proxy.http.h2.conftest import Figures
 from tests.proxy.http.h2.conversation import (
     ACK,
@@ -135,17 +140,70 @@ def test_a_prepared_head() -> None:
     assert talk.sent() == [("HEADERS", 1, ((b":status", b"200"), (b"x", b"1")), True)]
 
 
-def test_an_early_response_stops_the_request() -> None:
-    talk = ServerTalk()
-    talk.hear(headers(1, POST, END_HEADERS), data(1, b"some"))
+def early(talk: ServerTalk, stream_id: int = 1) -> None:
+    """A request that is answered in the middle of its body."""
+    talk.hear(headers(stream_id, POST, END_HEADERS), data(stream_id, b"some"))
     talk.handler.events.clear()
-    talk.connection.send_response(1, 413, [], end_stream=True)
-    assert [event[0] for event in talk.sent()] == ["HEADERS", "RST_STREAM"]
+    talk.connection.send_response(stream_id, 413, [], end_stream=True)
+    assert [event[0] for event in talk.sent()] == ["HEADERS", "WINDOW_UPDATE"]
+
+
+def test_after_an_early_response_the_rest_of_the_request_is_dropped() -> None:
+    talk = ServerTalk()
+    early(talk)
     assert talk.hear(data(1, b"more"), data(1, b"", END_STREAM)) == []
+    assert talk.events == []
+    assert not talk.connection.streams
+
+
+def test_after_an_early_response_trailers_end_the_request_too() -> None:
+    talk = ServerTalk()
+    early(talk)
+    assert talk.hear(headers(1, [(b"x-sum", b"1")])) == []
+    assert talk.events == []
+    assert not talk.connection.streams
+
+
+def test_a_request_that_goes_on_long_after_its_response_is_reset() -> None:
+    talk = ServerTalk()
+    early(talk)
+    talk.clock.now += DRAIN_SECONDS - 1
+    talk.connection.sweep()
+    assert talk.sent() == []
+    talk.clock.now += 1
+    talk.connection.sweep()
+    assert talk.sent() == [("RST_STREAM", 1, "NO_ERROR")]
+    assert talk.hear(data(1, b"late")) == []
     assert talk.events == []
 
 
-def test_an_early_response_with_a_backlog_is_sent_whole_before_the_reset() -> None:
+def test_a_request_that_sends_much_after_its_response_is_reset() -> None:
+    talk = ServerTalk()
+    early(talk)
+    piece = data(1, bytes(16_384))
+    told = [event for _ in range(LINGER_BYTES // 16_384 - 1) for event in talk.hear(piece)]
+    assert {event[:2] for event in told} == {("WINDOW_UPDATE", 0)}
+    assert talk.hear(piece)[-1] == ("RST_STREAM", 1, "NO_ERROR")
+    assert not talk.connection.closed
+
+
+def test_lingering_streams_make_room_for_new_ones() -> None:
+    talk = ServerTalk(limits=Limits(http2_streams=2))
+    early(talk, 1)
+    talk.hear(headers(3))
+    assert talk.hear(headers(5)) == [("RST_STREAM", 1, "NO_ERROR")]
+    assert sorted(talk.connection.streams) == [3, 5]
+
+
+def test_a_reset_after_the_whole_response_is_no_rapid_reset() -> None:
+    talk = ServerTalk()
+    for number in range(600):
+        early(talk, 2 * number + 1)
+        assert talk.hear(rst_stream(2 * number + 1, 0)) == []
+    assert not talk.connection.closed
+
+
+def test_an_early_response_with_a_backlog_is_sent_whole() -> None:
     talk = ServerTalk()
     talk.hear(settings((4, 3)), headers(1, POST, END_HEADERS))
     talk.connection.send_response(1, 413, [])
@@ -154,8 +212,10 @@ def test_an_early_response_with_a_backlog_is_sent_whole_before_the_reset() -> No
     assert talk.hear(data(1, b"more")) == []
     assert talk.hear(window_update(1, 100)) == [
         ("DATA", 1, b" large", True),
-        ("RST_STREAM", 1, "NO_ERROR"),
+        ("WINDOW_UPDATE", 1, LINGER_BYTES),
     ]
+    assert talk.hear(data(1, b"", END_STREAM)) == []
+    assert not talk.connection.streams
 
 
 def test_request_trailers() -> None:
@@ -212,7 +272,10 @@ def test_a_refused_tunnel_is_a_response_like_any_other() -> None:
     talk.hear(headers(1, UPGRADE, END_HEADERS))
     talk.connection.send_response(1, 403, [])
     talk.connection.send_data(1, b"no", end_stream=True)
-    assert talk.sent()[-1] == ("RST_STREAM", 1, "NO_ERROR")
+    assert talk.sent()[-2:] == [("DATA", 1, b"no", True), ("WINDOW_UPDATE", 1, LINGER_BYTES)]
+    talk.clock.now += DRAIN_SECONDS
+    talk.connection.sweep()
+    assert talk.sent() == [("RST_STREAM", 1, "NO_ERROR")]
     assert not talk.connection.streams
 
 

@@ -109,7 +109,7 @@ def test_the_body_of_a_refused_request_is_dropped_and_given_back() -> None:
     assert talk.events == [("bad request", 1, 431)]
     assert ("WINDOW_UPDATE", 1, 32_768) in told
     talk.connection.send_response(1, 431, [], end_stream=True)
-    assert talk.sent()[-1] == ("RST_STREAM", 1, "NO_ERROR")
+    assert talk.sent()[-2] == ("HEADERS", 1, ((b":status", b"431"),), True)
     assert talk.hear(data(1, b"late")) == []
 
 
