@@ -27,6 +27,8 @@ class Directory:
     external_account_required: bool = False
     profiles: Mapping[str, str] = field(default_factory=dict)
     """Certificate profiles by name, with a description (draft-ietf-acme-profiles)."""
+    caa_identities: tuple[str, ...] = ()
+    """What the CA calls itself in CAA records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

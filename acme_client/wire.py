@@ -67,6 +67,7 @@ def parse_directory(url: str, document: Json) -> Directory:
         terms_of_service=_optional_text(meta, "termsOfService"),
         external_account_required=meta.get("externalAccountRequired") is True,
         profiles={printable(str(name)): printable(str(text)) for name, text in profiles.items()},
+        caa_identities=_texts(meta.get("caaIdentities")),
     )
 
 
@@ -230,6 +231,12 @@ def _checked_url(value: object, name: str, what: str) -> str:
 def _optional_text(document: Json, name: str) -> str | None:
     value = document.get(name)
     return printable(value) if isinstance(value, str) else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """A list of texts that nothing depends on: what is none is left out."""
+    items = value[:MAX_ITEMS] if isinstance(value, list) else []
+    return tuple(printable(item) for item in items if isinstance(item, str))
 
 
 def _optional_date(document: Json, name: str, what: str) -> datetime | None:

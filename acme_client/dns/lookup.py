@@ -156,6 +156,18 @@ class Lookup:
         answer = await self._resolve(wanted, dns.rdatatype.TXT)
         return _texts(answer, wanted)
 
+    async def records(self, name: str, kind: str) -> tuple[str, ...]:
+        """The records of a kind (``A``, ``CAA``) as the resolvers see them, in text form, behind
+        the aliases that their answer has."""
+        wanted = dns.rdatatype.from_text(kind)
+        answer = await self._resolve(dns.name.from_text(name), wanted)
+        return tuple(
+            record.to_text()
+            for rrset in answer.answer
+            if rrset.rdtype == wanted
+            for record in rrset
+        )
+
     async def _addresses(self, host: dns.name.Name, kind: dns.rdatatype.RdataType) -> list[str]:
         try:
             answer = await self._resolve(host, kind)

@@ -294,3 +294,10 @@ def test_any_field_may_be_anything(document: dict[str, Any], data: st.DataObject
             parse(parse_object(body, "thing"))
         except ProtocolViolation:
             continue
+
+
+def test_what_the_ca_calls_itself() -> None:
+    assert parse_directory(URL, {**DIRECTORY, "meta": {}}).caa_identities == ()
+    meta = {"caaIdentities": ["ca.example", 7, "other.example"]}
+    found = parse_directory(URL, {**DIRECTORY, "meta": meta})
+    assert found.caa_identities == ("ca.example", "other.example")

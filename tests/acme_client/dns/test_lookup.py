@@ -207,3 +207,10 @@ async def test_the_systems_resolvers(server: DnsServer, monkeypatch: pytest.Monk
 
 async def test_repr_names_the_resolvers() -> None:
     assert repr(Lookup([ServerAddress("192.0.2.1")])) == "<Lookup through 192.0.2.1>"
+
+
+@pytest.mark.anyio
+async def test_records_of_any_kind(zones: Zones) -> None:
+    lookup = zones.lookup()
+    assert await lookup.records("ns1.sub.example.test", "A") == ("127.0.0.1",)
+    assert await lookup.records("nothing.example.test", "CAA") == ()
