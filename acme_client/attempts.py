@@ -24,6 +24,7 @@ from acme_client.errors import BadCertificate
 from acme_client.failover import AttemptFailed, Miss, Outcome, issue_from_first
 from acme_client.issuer import IssuanceTask
 from acme_client.outage import Outages
+from acme_client.renewal import is_hurried
 from acme_client.state import CertificateState, failure_of
 from acme_client.store.interface import Lock, NewCertificate, StoredCertificate
 from acme_client.tended import Tended, after_interruption
@@ -40,9 +41,10 @@ class Attempts:
         self._care = care
         self._outages = Outages()
 
-    def outage_until(self, item: Tended) -> datetime | None:
-        """Until when the issuers of this certificate count as out of reach."""
-        return self._outages.until(self._care.issuers_of(item), self._care.now())
+    def hold(self, item: Tended) -> datetime | None:
+        """Until when its issuers count as out of reach; None lets the attempt go."""
+        care = self._care
+        return self._outages.hold(care.issuer_names(item), care.now(), care.chance())
 
     async def attempt(self, item: Tended, *, urgent: bool = False, force: bool = False) -> None:
         """Issue if that is (still) due, if ``urgent`` also during a back-off, by ``force`` anyway.
@@ -65,7 +67,7 @@ class Attempts:
             except AttemptFailed as failed:
                 await self._note_failure(item, failed)
                 raise
-        self._outages.over(issuers)
+        self._end_outage(item)
         await care.tell(
             item,
             "issued" if task.replaces is None else "renewed",
@@ -85,7 +87,10 @@ class Attempts:
             raise AttemptFailed([Miss(issuer.name, error)]) from error
         stored = await on_disk(lambda: store.save_certificate(item.id, new, lock))
         item.stored = stored
-        await care.remember(item, CertificateState(fingerprint=stored.fingerprint))
+        old = task.replaces
+        hurried = old is not None and is_hurried(old.not_before, old.not_after, now)
+        state = CertificateState(fingerprint=stored.fingerprint, hurried=hurried)
+        await care.remember(item, state)
         await issuer.settle(task, care.environment)
         care.installed(item)
         return stored
@@ -102,7 +107,7 @@ class Attempts:
             self._note_outage(item, failed)
             await care.remember(item, state)
             return
-        self._outages.over(care.issuers_of(item))
+        self._end_outage(item)
         retry_at = now
         if failed.counts:
             state = replace(state, failures=state.failures + 1)
@@ -115,11 +120,17 @@ class Attempts:
         )
 
     def _note_outage(self, item: Tended, failed: AttemptFailed) -> None:
-        now, issuers = self._care.now(), self._care.issuers_of(item)
-        news = self._outages.note(issuers, now, self._care.chance())
-        item.hold_until = self._outages.until(issuers, now)
-        if news:
-            logger.warning("%s; next try %s UTC", failed, f"{item.hold_until:%H:%M:%S}")
+        care = self._care
+        outage = self._outages.begin(care.issuer_names(item), care.now(), care.chance())
+        item.hold_until = outage.until
+        if outage.is_news():
+            logger.warning("%s; next try %s UTC", failed, f"{outage.until:%H:%M:%S}")
+
+    def _end_outage(self, item: Tended) -> None:
+        names = self._care.issuer_names(item)
+        if self._outages.end(names):
+            logger.info("%s can be reached again", ", ".join(names))
+            self._care.wake_all()
 
     async def _note_interruption(self, item: Tended) -> None:
         state = after_interruption(item.state, item.lifetime, self._care.chance())

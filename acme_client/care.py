@@ -17,7 +17,7 @@ from acme_client.errors import IssuerError
 from acme_client.hooks import CertificateEvent, Hook, run_hooks
 from acme_client.issuer import Environment, Issuer
 from acme_client.plan import Circumstances, Plan, issuing_plan, next_plan
-from acme_client.renewal import ask_time
+from acme_client.renewal import ASK_AGAIN_SOONEST, ask_time
 from acme_client.state import CertificateState
 from acme_client.tended import Tended
 from acme_client.worker import on_disk
@@ -35,10 +35,12 @@ class Care:
         issuers: tuple[Issuer, ...],
         hooks: tuple[Hook, ...],
         on_installed: Callable[[str], None],
+        wake_all: Callable[[], None],
     ) -> None:
         self.environment = environment
         self.issuers = issuers
         self.group: anyio.abc.TaskGroup | None = None
+        self.wake_all = wake_all
         self._hooks = hooks
         self._on_installed = on_installed
         self._compromised: frozenset[str] = frozenset()
@@ -54,6 +56,9 @@ class Care:
             return self.issuers
         by_name = {issuer.name: issuer for issuer in self.issuers}
         return tuple(by_name[name] for name in item.request.issuers)
+
+    def issuer_names(self, item: Tended) -> tuple[str, ...]:
+        return tuple(issuer.name for issuer in self.issuers_of(item))
 
     async def reload(self, item: Tended) -> None:
         """Look into the store: the first time, and whenever others may have written there."""
@@ -96,7 +101,8 @@ class Care:
             return
         if info.window is not None and info.window != state.window:
             logger.info("%s: %s suggests to renew %s", item.id, issuer.name, info.window)
-        await self.remember(item, replace(state, window=info.window, ask_at=info.ask_at))
+        ask_at = max(info.ask_at, now + ASK_AGAIN_SOONEST)
+        await self.remember(item, replace(state, window=info.window, ask_at=ask_at))
 
     async def alert(self, item: Tended) -> None:
         """Say that a certificate nears its end."""

@@ -79,6 +79,7 @@ class CertificateManager:
             issuers=tuple(issuers),
             hooks=tuple(hooks),
             on_installed=on_installed,
+            wake_all=self._wake_all,
         )
         self._attempts = Attempts(self._care)
         self._slots = anyio.Semaphore(concurrency)
@@ -103,7 +104,7 @@ class CertificateManager:
         """Take over a new configuration: what is gone is tended no more, what is new is begun."""
         wanted = self._take_into_care(requests)
         for certificate_id in self._tended.keys() - wanted.keys():
-            self._tended.pop(certificate_id).scope.cancel()
+            self._tended.pop(certificate_id).drop()
         for certificate_id, item in wanted.items():
             known = self._tended.setdefault(certificate_id, item)
             known.request, known.key_type = item.request, item.key_type
@@ -122,7 +123,7 @@ class CertificateManager:
         """Tend its certificates no more."""
         for certificate_id in request.certificate_ids:
             if (item := self._tended.pop(certificate_id, None)) is not None:
-                item.scope.cancel()
+                item.drop()
 
     async def refresh(self, certificate_id: str) -> None:
         """Look into the store again: another process says that something changed there."""
@@ -187,8 +188,8 @@ class CertificateManager:
         )
 
     async def _tend(self, item: Tended) -> None:
-        with item.scope:
-            while True:
+        with anyio.CancelScope() as item.scope:
+            while not item.dropped:
                 try:
                     await self._step(item)
                 except AttemptFailed:
@@ -214,14 +215,18 @@ class CertificateManager:
         async with self._slots:
             match plan.action:
                 case Action.ISSUE | Action.RENEW:
-                    # Another certificate may just have found these issuers out of reach.
-                    item.hold_until = self._attempts.outage_until(item)
+                    # Another certificate may have found these issuers out of reach.
+                    item.hold_until = self._attempts.hold(item)
                     if item.hold_until is None:
                         await self._attempts.attempt(item)
                 case Action.ASK:
                     await self._care.ask(item)
                 case Action.ALERT:
                     await self._care.alert(item)
+
+    def _wake_all(self) -> None:
+        for item in self._tended.values():
+            item.wake.set()
 
     def _take_into_care(self, requests: Iterable[CertificateRequest]) -> dict[str, Tended]:
         known = {issuer.name for issuer in self._care.issuers}

@@ -87,9 +87,13 @@ def issuing_plan(
     if stored is None or reason is not None:
         at = max(now, state.retry_at) if state.retry_at else now
         return Plan(Action.ISSUE, at, reason or "there is no certificate yet")
-    window = state.about(stored.fingerprint).window
+    own = state.about(stored.fingerprint)
     renewal = renewal_time(
-        stored.not_before, stored.not_after, window, spread_of(stored.fingerprint)
+        stored.not_before,
+        stored.not_after,
+        own.window,
+        spread_of(stored.fingerprint),
+        hurried=own.hurried,
     )
     if state.retry_at is not None and state.retry_at > renewal.at:
         reason = f"the next try after a failure; due since {renewal.at:%Y-%m-%d}: {renewal.rule}"

@@ -6,6 +6,10 @@ The rule, from the certificate's own lifetime, so that 160 hours, 45 and 90 days
 2. With ARI (RFC 9773) at a point of the suggested window, which may be earlier at will (a mass
    revocation), but never later than when 1/6 of the lifetime is left.
 
+A CA whose windows always lie in the past must not have us order in a circle: where a certificate
+already came of a hurried renewal (its predecessor was not even half through), rule 2 waits until
+it is a day, or 1/20 of its lifetime, old.
+
 Both are spread: each certificate has a chance in [0, 1) drawn from its fingerprint, the same
 after a restart, which picks its point in the window (RFC 9773 §4.2) or advances rule 1 by up to
 1/20 of the lifetime. So a thousand certificates of one day do not come back on one day.
@@ -23,6 +27,12 @@ SHARE_LEFT_SHORT_LIVED = 1 / 2
 SHARE_LEFT_AT_LEAST = 1 / 6
 SHARE_LEFT_ALERT = 1 / 4
 SPREAD = 1 / 20
+
+HURRIED_SHARE = 1 / 2
+"""A certificate that is replaced at less than this was renewed in a hurry..."""
+AFTER_HURRY = timedelta(days=1)
+AFTER_HURRY_SHARE = 1 / 20
+"""... and its successor stays at least for the shorter of these."""
 
 ASK_AGAIN = timedelta(hours=6)
 """How often the CA is asked for its window when it does not say (RFC 9773 §4.3)."""
@@ -57,13 +67,26 @@ def spread_of(fingerprint: str) -> float:
     return int(fingerprint[:13], 16) / 16**13
 
 
+def is_hurried(not_before: datetime, not_after: datetime, now: datetime) -> bool:
+    """Whether to replace a certificate of these dates now is to do so in a hurry."""
+    return now < not_before + (not_after - not_before) * HURRIED_SHARE
+
+
 def renewal_time(
-    not_before: datetime, not_after: datetime, window: RenewalWindow | None, chance: float
+    not_before: datetime,
+    not_after: datetime,
+    window: RenewalWindow | None,
+    chance: float,
+    *,
+    hurried: bool = False,
 ) -> RenewalTime:
-    """When to renew a certificate of these dates."""
+    """When to renew a certificate of these dates; ``hurried`` if it came of a hurried renewal."""
     lifetime = not_after - not_before
     if window is not None and window.plausible:
         suggested = window.start + (window.end - window.start) * chance
+        if hurried:
+            rest = min(AFTER_HURRY, lifetime * AFTER_HURRY_SHARE)
+            suggested = max(suggested, not_before + rest)
         latest = not_after - lifetime * SHARE_LEFT_AT_LEAST
         if suggested <= latest:
             return RenewalTime(suggested, "the CA's suggested window (ARI)")

@@ -65,14 +65,18 @@ class CertificateState:
     window: RenewalWindow | None = None
     ask_at: datetime | None = None
     fingerprint: str | None = None
-    """The certificate that ``window``, ``ask_at`` and ``alerted`` are about."""
+    """The certificate that ``window``, ``ask_at``, ``alerted``, ``hurried`` are about."""
     alerted: bool = False
+    hurried: bool = False
+    """Whether its predecessor was replaced early; see ``renewal``."""
 
     def about(self, fingerprint: str) -> CertificateState:
         """This state, without what it says about another certificate."""
         if self.fingerprint == fingerprint:
             return self
-        return replace(self, fingerprint=fingerprint, window=None, ask_at=None, alerted=False)
+        return replace(
+            self, fingerprint=fingerprint, window=None, ask_at=None, alerted=False, hurried=False
+        )
 
     def to_json(self) -> dict[str, Any]:
         window = self.window
@@ -91,6 +95,7 @@ class CertificateState:
             "ask_at": _to_text(self.ask_at),
             "fingerprint": self.fingerprint,
             "alerted": self.alerted,
+            "hurried": self.hurried,
         }
 
     @classmethod
@@ -111,6 +116,7 @@ class CertificateState:
             ask_at=_from_text(document["ask_at"]),
             fingerprint=document["fingerprint"],
             alerted=document["alerted"],
+            hurried=document["hurried"],
         )
 
 

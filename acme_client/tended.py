@@ -28,7 +28,10 @@ class Tended:
     hold_until: datetime | None = None
     """Nothing before this, for a reason that need not survive a restart."""
     wake: anyio.Event = field(default_factory=anyio.Event)
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    scope: anyio.CancelScope | None = None
+    """That of the task that tends it."""
+    dropped: bool = False
+    """Not asked for any more."""
 
     @property
     def id(self) -> str:
@@ -37,6 +40,12 @@ class Tended:
     @property
     def lifetime(self) -> timedelta | None:
         return self.stored.lifetime if self.stored else None
+
+    def drop(self) -> None:
+        """End its care, also before that began."""
+        self.dropped = True
+        if self.scope is not None:
+            self.scope.cancel()
 
     async def load(self, store: Store) -> bool:
         """Look into the store; True when somebody else stored a certificate since the last look."""

@@ -10,6 +10,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
+from acme_client import disk
 from acme_client.testing import AcmeCA, Settings
 from acme_client.testing import Clock as MovableClock
 from tests.acme_client.simulation import Simulation
@@ -31,7 +32,13 @@ def inline_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def simulation(tmp_path: Path, inline_threads: None) -> Iterator[Simulation]:
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk, in tests of what is not the disk's durability."""
+    monkeypatch.setattr(disk, "fsync", lambda fd: None)
+
+
+@pytest.fixture
+def simulation(tmp_path: Path, inline_threads: None, quick_disk: None) -> Iterator[Simulation]:
     """Our client and the in-process CA, without sockets, on one clock that the test moves.
 
     The CA believes every answer to a challenge; tests of validation itself talk over sockets.
@@ -44,4 +51,4 @@ def simulation(tmp_path: Path, inline_threads: None) -> Iterator[Simulation]:
         yield Simulation(ca, environment)
 
 
-__all__ = ["inline_threads", "pebble", "simulation"]
+__all__ = ["inline_threads", "pebble", "quick_disk", "simulation"]

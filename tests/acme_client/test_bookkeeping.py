@@ -13,7 +13,7 @@ from acme_client.errors import BudgetSpent, LockHeld, StoreError
 from acme_client.ledger import EVERYTHING, Charge, Obstacle
 from tests.acme_client.support import DAY, HOUR, START, FakeClock, make_environment, settle
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads", "quick_disk")]
 
 TWO_A_DAY = Charge("x", Limit(2, DAY), "things")
 QUICK = Charge("pace", Limit(10, 10 * (HOUR / 3600)), "orders")

@@ -120,7 +120,7 @@ async def test_a_command_with_its_children_ends_at_the_limit(
     assert "did not end within 0.3 s" in caplog.text
     for pid in pids.read_text().split():
         with anyio.fail_after(5):
-            while is_running(pid):
+            while is_running(pid):  # noqa: ASYNC110 - the kernel sets no event of ours
                 await anyio.sleep(0.01)
 
 

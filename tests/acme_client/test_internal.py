@@ -19,7 +19,7 @@ from acme_client.store.interface import NewCertificate
 from tests.acme_client.simulation import make_task
 from tests.acme_client.support import DAY, HOUR, MINUTE, FakeClock, make_environment
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads", "quick_disk")]
 
 NAMES = ("localhost", "app.localhost", "127.0.0.1", "::1")
 

@@ -12,6 +12,7 @@ from acme_client.renewal import (
     RenewalWindow,
     alert_time,
     ask_time,
+    is_hurried,
     renewal_time,
     spread_of,
 )
@@ -56,6 +57,24 @@ def test_the_ca_may_ask_for_any_earlier_date() -> None:
     revoked = window(-10 * DAY, DAY)
     assert at(90 * DAY, 0.25, revoked) == 100 * DAY - DAY / 4
     assert renewal_time(START, START + 90 * DAY, revoked, 0).rule.startswith("the CA's")
+
+
+def test_a_hurried_renewal_is_not_followed_by_another_at_once() -> None:
+    past = window(-10 * DAY, DAY)
+
+    def renewed(lifetime: timedelta) -> timedelta:
+        return renewal_time(START, START + lifetime, past, 0.5, hurried=True).at - START
+
+    assert renewed(90 * DAY) == DAY
+    assert renewed(160 * HOUR) == 8 * HOUR
+    end = START + 90 * DAY
+    assert renewal_time(START, end, None, 0, hurried=True) == renewal_time(START, end, None, 0)
+
+
+def test_what_a_hurry_is() -> None:
+    end = START + 90 * DAY
+    assert is_hurried(START, end, START + 44 * DAY)
+    assert not is_hurried(START, end, START + 45 * DAY)
 
 
 def test_the_ca_may_delay_to_a_sixth() -> None:

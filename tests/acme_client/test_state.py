@@ -42,6 +42,7 @@ states = st.builds(
     ask_at=st.none() | dates,
     fingerprint=st.none() | st.text(),
     alerted=st.booleans(),
+    hurried=st.booleans(),
 )
 
 

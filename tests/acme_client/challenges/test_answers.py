@@ -19,7 +19,7 @@ from acme_client.errors import NotPresented
 from acme_client.issuer import Environment
 from tests.acme_client.support import FakeClock, make_environment, settle
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads", "quick_disk")]
 
 
 class RecordingSolver:
