@@ -36,6 +36,7 @@ from typing import Final, Protocol
 from proxy.clock import NEVER, CoarseClock
 from proxy.errors import (
     BadRequest,
+    BadResponse,
     ProtocolError,
     UpstreamError,
     UpstreamRefusal,
@@ -560,13 +561,18 @@ class Exchange:
             self.client.resume_request()
 
     def response_head(self, head: ResponseHead, length: int | None) -> None:
-        """The response's head; 1xx may come before the final one."""
+        """The response's head; 1xx may come before the final one.
+
+        Raises:
+            BadResponse: it cannot be passed on.
+        """
         if head.status < 200:
             if head.status != 100 and self.head.version >= HTTP_1_1:
                 self.client.send_informational(head)
             return
+        if self.tunnel:
+            self._check_refusal(head)
         self.deadline = NEVER
-        self.tunnel = False
         self.response_started = True
         self.status = head.status
         if self._plan is not None and self._plan.changes_response:
@@ -576,6 +582,13 @@ class Exchange:
     def response_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None:
         """A whole final response; the connection has already been given back."""
         self._upstream = None
+        if self.tunnel:
+            try:
+                self._check_refusal(head)
+            except BadResponse as error:
+                self.upstream_failed(error, untouched=False)
+                self.client.flush()
+                return
         self.response_started = True
         self.status = head.status
         self.sent = len(data)
@@ -670,6 +683,13 @@ class Exchange:
         self.client.flush()
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _check_refusal(self, head: ResponseHead) -> None:
+        """The answer to an upgrade is no 101. Raises BadResponse when it cannot be passed on."""
+        self.tunnel = False
+        if self.head.version == HTTP_2 and head.status < 300:
+            # RFC 8441 §5: any 2xx would say that there is a tunnel.
+            raise BadResponse(f"the upstream answered a WebSocket with {head.status}")
 
     def _by_rules(self, head: ResponseHead) -> ResponseHead:
         assert self._plan is not None

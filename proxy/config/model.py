@@ -21,7 +21,7 @@ from proxy.config.acme_faults import (
     faults_of_on_demand,
     faults_of_site,
 )
-from proxy.config.addresses import TcpAddress, UpstreamAddress
+from proxy.config.addresses import H2cAddress, TcpAddress, UpstreamAddress
 from proxy.config.fields import (
     ANY_NAME,
     App,
@@ -284,7 +284,7 @@ def _faults_of_backends(site: Site, here: tuple[str | int, ...]) -> Iterator[Fau
     if not has_backend and not site.routes:
         message = "has no backend; give it upstreams = ['127.0.0.1:8000'] or app = 'main:app'"
         yield here, message, site
-    yield from _faults_of_weights(site.balancing, site.upstreams, here)
+    yield from _faults_of_balancing(site.balancing, site.upstreams, here)
     paths: set[str] = set()
     for k, route in enumerate(site.routes):
         if route.path in paths:
@@ -292,19 +292,23 @@ def _faults_of_backends(site: Site, here: tuple[str | int, ...]) -> Iterator[Fau
         paths.add(route.path)
         if route.balancing is not None:
             upstreams = route.upstreams or site.upstreams
-            yield from _faults_of_weights(route.balancing, upstreams, (*here, "routes", k))
+            yield from _faults_of_balancing(route.balancing, upstreams, (*here, "routes", k))
         if not has_backend and not route.upstreams:
             message = "is empty, and so are the site's; write upstreams = ['127.0.0.1:8000']"
             yield (*here, "routes", k, "upstreams"), message, route.upstreams
 
 
-def _faults_of_weights(
+def _faults_of_balancing(
     balancing: Balancing, upstreams: tuple[UpstreamAddress, ...], here: tuple[str | int, ...]
 ) -> Iterator[Fault]:
     weights = balancing.weights
     if weights and len(weights) != len(upstreams):
         message = f"has {len(weights)} weights for {len(upstreams)} upstreams; give one for each"
         yield (*here, "balancing", "weights"), message, weights
+    announced = balancing.proxy_protocol
+    if announced != "off" and any(isinstance(address, H2cAddress) for address in upstreams):
+        message = f"{announced!r} announces one client, and h2c:// connections are shared by many"
+        yield (*here, "balancing", "proxy_protocol"), message, announced
 
 
 def _faults_of_listeners(listen: ListenTable) -> Iterator[Fault]:

@@ -212,7 +212,7 @@ class Http2UpstreamConnection(asyncio.BufferedProtocol):
     def on_reset(self, stream_id: int, code: int, reason: str) -> None:
         stream = self._touch(stream_id)
         if stream is not None:
-            stream.fail(BadResponse(f"the stream to the upstream was reset ({reason}, {code})"))
+            stream.reset(BadResponse(f"the stream to the upstream was reset ({reason}, {code})"))
 
     def on_unprocessed(self, stream_id: int) -> None:
         stream = self._touch(stream_id)

@@ -204,7 +204,11 @@ class UpstreamStream:
             self._succeeded()
             sink.response_whole(head, length, b"")
         else:
-            sink.response_head(head, length)
+            try:
+                sink.response_head(head, length)
+            except ProtocolError as error:
+                self._protocol.reset(self._id, ErrorCode.CANCEL)
+                self.reset(error)
 
     def receive(self, data: bytes, end_stream: bool) -> None:
         sink = self.sink
@@ -237,11 +241,20 @@ class UpstreamStream:
             self._over()
             sink.upstream_failed(UpstreamRefusal("the upstream refused the stream"), untouched=True)
 
+    def reset(self, error: ProtocolError) -> None:
+        """The server has reset the stream, or broken the rules on it.
+
+        After the head that is the answer, as far as the server's health is concerned: what a
+        client says can make it reset a stream.
+        """
+        self.answered = self._touched
+        self.fail(error)
+
     def fail(self, error: UpstreamError | ProtocolError) -> None:
-        """The stream was reset, or its connection has ended."""
+        """No response, or not the whole of it."""
         sink = self.sink
         if sink is not None:
-            self.failed = True
+            self.failed = not self.answered
             self._over()
             sink.upstream_failed(error, untouched=not self._touched)
 
