@@ -18,9 +18,9 @@ from proxy.exchange import Exchange, Forwarding
 from proxy.http.engine import EngineName
 from tests.corpus.requests import REQUESTS
 from tests.corpus.responses import RESPONSES
-from tests.fuzz.heads import ENGINES, SCRAPS, origin_form, small
+from tests.fuzz.heads import SCRAPS, origin_form, small, ways
 from tests.fuzz.strict import Request, h11_request, read_request
-from tests.fuzz.target import Target, cuts, same
+from tests.fuzz.target import Target, same
 from tests.proxy.bench import Bench
 
 _SWITCH: Final = (
@@ -102,12 +102,11 @@ class Client:
 def check_exchanges(data: bytes) -> None:
     """What the client said, what the exchanges were and what the backends got are one story."""
     told = []
-    for engine in ENGINES:
-        for pieces in cuts(data):
-            client = Client(engine)
-            client.send(pieces)
-            _is_what_the_client_said(client, data)
-            told.append(_story(client))
+    for engine, pieces in ways(data):
+        client = Client(engine)
+        client.send(pieces)
+        _is_what_the_client_said(client, data)
+        told.append(_story(client))
     same(told, "the pieces or the engine made a difference")
 
 
@@ -203,9 +202,7 @@ _OWN: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond"
 def check_response(data: bytes) -> None:
     """Whatever a backend says, the client gets a message, and the next request its own answer."""
     for method in (b"GET", b"HEAD"):
-        told = [
-            _first_and_second(engine, method, pieces) for engine in ENGINES for pieces in cuts(data)
-        ]
+        told = [_first_and_second(engine, method, pieces) for engine, pieces in ways(data)]
         same(told, f"pieces or engine made a difference to {method!r}")
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _REPORT_EVERY: Final = 256
 """Executions between two reports."""
 
-_INSTRUMENTED: Final = ["proxy", "h11", "hpack"]
+_INSTRUMENTED: Final = ["proxy"]
 
 _SLOWEST_SECONDS: Final = 20
 """An input that takes longer is a finding."""

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 MAX_BYTES: Final = 8192
 """Longer inputs find nothing that shorter ones do not, and cost more."""
 
-_BYTEWISE: Final = 600
+_BYTEWISE: Final = 300
 """Longer inputs are not fed byte by byte, only in larger pieces."""
 
 
