@@ -22,7 +22,7 @@ from tests.e2e.conftest import StartVestibule
 from tests.e2e.pki import Pki
 from tests.e2e.programs import ReservedPort
 from tests.e2e.proxy_process import COMMAND, Value, Vestibule
-from tests.e2e.waiting import PATIENCE, until
+from tests.e2e.waiting import eventually, until
 from tests.e2e.wire import EndOfStream, Wire
 
 pytestmark = pytest.mark.anyio
@@ -118,9 +118,7 @@ async def until_served(proxy: Vestibule, pki: Pki) -> None:
         except (OSError, EndOfStream):
             return False
 
-    async with asyncio.timeout(PATIENCE):
-        while not await served():
-            await asyncio.sleep(0.01)
+    await eventually(served, "an answer to a new client")
 
 
 # -- backends ------------------------------------------------------------------------------------
