@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,6 +89,20 @@ class AcmeSettings:
     """Another way to the CA than the network, for simulations."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """A CA as it is now, beside what is set for it."""
+
+    directory: Directory
+    clock_ahead: timedelta
+    """How far its clock is ahead of ours."""
+    has_account: bool
+    has_binding: bool
+    """Whether external account binding is set up."""
+    profile: str | None
+    """The profile that is set for it."""
+
+
 class AcmeSession:
     """See the module's docstring. One per issuer and environment."""
 
@@ -114,6 +129,24 @@ class AcmeSession:
         )
         self._opening = anyio.Lock()
         self._directory_until = float("-inf")
+
+    # Looking.
+
+    async def look(self) -> Sight:
+        """What the CA says of itself now, by one request that is not repeated."""
+
+        def fetch() -> Directory:
+            self.authority.forget_directory()
+            return self.authority.directory()
+
+        directory = await at_the_ca(fetch)
+        return Sight(
+            directory=directory,
+            clock_ahead=self.authority.transport.clock_skew,
+            has_account=await on_disk(self._account.exists),
+            has_binding=self._settings.external_account is not None,
+            profile=self._settings.profile,
+        )
 
     # Issuing.
 

@@ -1,8 +1,8 @@
 """The command line. Each command's work is in ``proxy.commands``, imported when it is called, so
 that ``--help`` has little to load.
 
-Exit codes: 0 done; 1 crashed, or forced to end; 2 wrong configuration or usage; 3 the machine
-refuses (a port, a file, a permission).
+Exit codes: 0 done; 1 crashed, forced to end, or (``certs``, ``doctor``) something failed or was
+found; 2 wrong configuration or usage; 3 the machine refuses (a port, a file, a permission).
 """
 
 from __future__ import annotations
@@ -269,6 +269,36 @@ def certs_revoke(
 
         loaded, environ = _loaded(config, env_file)
         raise typer.Exit(revoke(loaded, environ, names, typer.echo, reason=reason))
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@certs.command("explain")
+def certs_explain(
+    names: NamesArgument = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Say what is served, what comes next and why, what failed, and what to look at."""
+    with _told():
+        from proxy.commands.diagnosis import explain_names
+
+        loaded, environ = _loaded(config, env_file)
+        raise typer.Exit(explain_names(loaded, environ, names or (), typer.echo, as_json=as_json))
+
+
+@app.command()
+def doctor(
+    as_json: JsonOption = False, config: ConfigOption = None, env_file: EnvFileOption = None
+) -> None:
+    """Look at all that certificates will need, before anything is ordered."""
+    with _told():
+        from proxy.commands.diagnosis import doctor as examine
+
+        loaded, environ = _loaded(config, env_file)
+        raise typer.Exit(examine(loaded, environ, typer.echo, as_json=as_json))
 
 
 def _loaded(config: Path | None, env_file: Path | None) -> tuple[Config, Mapping[str, str]]:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal, Protocol, TypeVar
 
 from proxy.config.addresses import UnixAddress, UpstreamAddress
+from proxy.config.fields import is_ip
 from proxy.config.model import Config, HealthCheck, Site
 from proxy.config.model import Route as RouteTable
 from proxy.errors import CertificateFileError, ClientHelloError
@@ -286,6 +287,9 @@ class ChallengeSession:
 def make_index(config: Config, served: Sequence[ServedSite]) -> CertificateIndex[ServedSite]:
     """All names of all sites; ``default_site`` is for clients that send none.
 
+    Without it that is the only site with an IP address for a name, if there is just one: who
+    connects to an address sends no server name (RFC 6066 §3).
+
     The names of a site on demand stand for others, each with a certificate of its own.
     """
     index: CertificateIndex[ServedSite] = CertificateIndex()
@@ -295,6 +299,13 @@ def make_index(config: Config, served: Sequence[ServedSite]) -> CertificateIndex
         index.set(site.names, entry)
         if config.default_site in site.names:
             index.default = entry
+    if config.default_site is None:
+        by_address = [
+            entry
+            for site, entry in zip(config.sites, served, strict=True)
+            if any(map(is_ip, site.names))
+        ]
+        index.default = by_address[0] if len(by_address) == 1 else None
     return index
 
 
