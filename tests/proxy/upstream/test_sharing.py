@@ -55,12 +55,18 @@ class Opener:
         return cast(Http2UpstreamConnection, connection)
 
 
+async def settle() -> None:
+    """Let the loop run what is ready."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 async def test_those_who_wait_share_one_connect() -> None:
     opener = Opener()
     assert opener.shared.take() is None
     assert not opener.shared
     waiting = [asyncio.ensure_future(opener.shared.open()) for _ in range(5)]
-    await asyncio.sleep(0)
+    await settle()
     assert opener.asked == 1
     opener.gate.set()
     streams = await asyncio.gather(*waiting)
@@ -74,9 +80,9 @@ async def test_those_who_wait_share_one_connect() -> None:
 async def test_one_who_gives_up_takes_nothing_from_the_others() -> None:
     opener = Opener()
     gone, other = (asyncio.ensure_future(opener.shared.open()) for _ in range(2))
-    await asyncio.sleep(0)
+    await settle()
     gone.cancel()
-    await asyncio.sleep(0)
+    await settle()
     opener.gate.set()
     assert await other is cast(UpstreamStream, opener.made[0])
     assert gone.cancelled()
@@ -104,11 +110,10 @@ async def test_a_failure_that_nobody_waits_for_is_not_lost_on_the_loop() -> None
 
     opener = Opener(fail)
     alone = asyncio.ensure_future(opener.shared.open())
-    await asyncio.sleep(0)
+    await settle()
     alone.cancel()
     opener.gate.set()
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await settle()
     assert opener.asked == 1
 
 
@@ -134,7 +139,7 @@ async def test_gone_swept_and_closed() -> None:
         opener.shared.gone(cast(Http2UpstreamConnection, one))
     opener.gate.clear()
     waiting = [asyncio.ensure_future(opener.shared.open()) for _ in range(2)]
-    await asyncio.sleep(0)
+    await settle()
     opener.shared.close()
     assert (one.closed, other.closed) == (False, True)
     results = await asyncio.gather(*waiting, return_exceptions=True)
