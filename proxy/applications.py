@@ -13,7 +13,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from proxy.exchange import Exchange, Forwarding
+from proxy.exchange import Exchange
+from proxy.forwarding import Forwarding
 from proxy.limits import SECONDS
 from proxy.routing import Router, SiteRoutes
 from proxy.upstream.pool import Pool

@@ -33,6 +33,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from proxy.client import Downstream
 from proxy.clock import NEVER, CoarseClock
 from proxy.errors import (
     BadRequest,
@@ -42,27 +43,14 @@ from proxy.errors import (
     UpstreamRefusal,
     UpstreamTimeout,
 )
-from proxy.forwarded import TrustedProxies
+from proxy.forwarding import Forwarding
 from proxy.http.dates import http_date
 from proxy.http.error_pages import error_page, grpc_error, reason_phrase
-from proxy.http.head import HTTP_1_1, HTTP_2, RequestFields, RequestHead, ResponseHead
-from proxy.http.headers import (
-    END,
-    UPGRADE_WEBSOCKET,
-    Field,
-    Trailers,
-    connection_fields,
-    field_lines,
-    http2_request_fields,
-    request_forwardable,
-    request_framing,
-    request_lines,
-)
+from proxy.http.head import HTTP_1_1, HTTP_2, RequestHead, ResponseHead
+from proxy.http.headers import Field, Trailers
 from proxy.http.websocket import GOING_AWAY, FrameTracker
 from proxy.limits import BUFFER_BYTES, Limits
-from proxy.routing import Route, SiteRoutes
 from proxy.upstream.http2_stream import UpstreamSide
-from proxy.upstream.pool import Pool
 
 logger = logging.getLogger(__name__)
 
@@ -72,126 +60,6 @@ _MAX_ATTEMPTS: Final = 2
 _GRPC: Final = b"application/grpc"
 _AFTER_GRPC: Final = (b"", b"+", b";")
 """But not application/grpc-web, which is for HTTP/1.1 clients and has other trailers."""
-
-
-class ClientInfo:
-    """What is known of the client and its connection, before any request.
-
-    Attributes:
-        address: the client's address, one bare IP.
-        port: its port.
-        scheme: ``https`` or ``http``.
-        local_address, local_port: where it connected to.
-        site: the site whose certificate was shown; None when that covers no site in particular.
-        trusted: the proxies whose forwarded headers are believed, when the peer is one of them.
-        forwarded: ``forwarded_fields`` as lines, and the empty line behind them: the end of every
-            head that goes on.
-    """
-
-    __slots__ = (
-        "address",
-        "forwarded",
-        "local_address",
-        "local_port",
-        "port",
-        "scheme",
-        "site",
-        "trusted",
-    )
-
-    def __init__(
-        self,
-        address: str,
-        port: int,
-        scheme: str,
-        local_address: str = "",
-        local_port: int = 0,
-        trusted: TrustedProxies | None = None,
-    ) -> None:
-        self.address = address
-        self.port = port
-        self.scheme = scheme
-        self.local_address = local_address
-        self.local_port = local_port
-        self.site: SiteRoutes[Pool] | None = None
-        self.trusted = trusted
-        self.forwarded = field_lines(self.forwarded_fields()) + END
-
-    def forwarded_fields(self) -> list[Field]:
-        """The forwarded headers that are the same for all its requests."""
-        return connection_fields(client=self.address, scheme=self.scheme, port=self.local_port)
-
-    def behind_proxy(self, fields: RequestFields) -> ClientInfo:
-        """The client of one request, as a trusted proxy tells it."""
-        trusted = self.trusted
-        assert trusted is not None
-        address = trusted.client_address(self.address, fields.get_all(b"x-forwarded-for"))
-        scheme = trusted.scheme(self.address, fields.get_all(b"x-forwarded-proto"), self.scheme)
-        port = self.port if address == self.address else 0
-        info = ClientInfo(address, port, scheme, self.local_address, self.local_port)
-        info.site = self.site
-        return info
-
-
-class Downstream(Protocol):
-    """The client's side of one exchange: an HTTP/1.1 connection or an HTTP/2 stream."""
-
-    @property
-    def info(self) -> ClientInfo: ...
-
-    def send_informational(self, head: ResponseHead) -> None:
-        """A 1xx other than 101 (RFC 9110 §15.2)."""
-        ...
-
-    def send_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None:
-        """A whole response that came at once: head, body and end; the exchange is over."""
-        ...
-
-    def send_head(self, head: ResponseHead, length: int | None) -> None:
-        """The final response's head. ``length`` as for ``framing_field``."""
-        ...
-
-    def send_data(self, data: bytes | memoryview) -> None:
-        """A piece of the body; a memoryview is only valid until the next flush."""
-        ...
-
-    def send_end(self, trailers: Trailers = ()) -> None:
-        """The response is complete; the exchange is over. Only HTTP/2 passes trailers on."""
-        ...
-
-    def send_local(
-        self, status: int, reason: str, fields: list[tuple[bytes, bytes]], body: bytes, close: bool
-    ) -> None:
-        """A whole response of our own; the exchange is over."""
-        ...
-
-    def send_upgrade(self, head: ResponseHead) -> None:
-        """The backend has switched protocols: from now on bytes pass through."""
-        ...
-
-    def send_continue(self) -> None:
-        """The client may send its body (RFC 9110 §10.1.1)."""
-        ...
-
-    def send_tunnel_end(self) -> None:
-        """The backend sends no more through the tunnel; the other direction may go on."""
-        ...
-
-    def reset(self) -> None:
-        """The response cannot be completed; the exchange is over."""
-        ...
-
-    def pause_request(self) -> None:
-        """No more body for now."""
-        ...
-
-    def resume_request(self) -> None: ...
-
-    def unsent(self) -> int:
-        """Bytes that wait for the client to read them."""
-        ...
-
-    def flush(self) -> None: ...
 
 
 class AccessLog(Protocol):
@@ -232,73 +100,6 @@ class Services:
     def date(self) -> bytes:
         """The time as a Date header says it."""
         return http_date(int(self._wall()))
-
-
-class Forwarding:
-    """How a head goes on: which site and route it belongs to, and what the backend is sent.
-
-    It depends on the head and the configuration alone, so it is made once for a head and kept with
-    it (``RequestHead.plan``); what a connection adds is appended per request.
-
-    Attributes:
-        maker: the application that made it; a plan is good for that one only.
-        head: all of the upstream's head but the connection's part and the empty line.
-        tunnel: a WebSocket upgrade is asked for.
-        too_large: the body's declared length is over the route's limit.
-        changes_response: the route has rules for the response's headers.
-    """
-
-    __slots__ = (
-        "_http2",
-        "changes_response",
-        "head",
-        "maker",
-        "route",
-        "site",
-        "too_large",
-        "tunnel",
-    )
-
-    def __init__(
-        self, maker: object, head: RequestHead, site: SiteRoutes[Pool], route: Route[Pool]
-    ) -> None:
-        fields = head.fields
-        self.maker = maker
-        self.site = site
-        self.route = route
-        self.too_large = bool(route.body_bytes) and fields.length > route.body_bytes
-        self.changes_response = bool(route.response_rules)
-        self.tunnel = fields.websocket and head.method == b"GET" and head.version >= HTTP_1_1
-        parts = [
-            head.method,
-            b" ",
-            route.rewrite(head.target),
-            b" HTTP/1.1\r\n",
-        ]
-        if rules := route.request_rules:
-            parts += (request_lines(fields, rules.dropped), rules.lines)
-        else:
-            parts.append(request_forwardable(fields))
-        if route.strip:
-            parts += (b"X-Forwarded-Prefix: ", route.prefix, b"\r\n")
-        if self.tunnel:
-            parts.append(UPGRADE_WEBSOCKET)
-        else:
-            parts.append(request_framing(head.method, fields.length))
-        self.head = b"".join(parts)
-        self._http2: tuple[bytes, list[Field]] | None = None
-
-    def http2(self, head: RequestHead) -> tuple[bytes, list[Field]]:
-        """The same for a backend that speaks HTTP/2: path and fields; made when asked for."""
-        known = self._http2
-        if known is None:
-            route = self.route
-            added = list(route.request_rules.fields)
-            if route.strip:
-                added.append((b"X-Forwarded-Prefix", route.prefix))
-            fields = http2_request_fields(head, route.request_rules.dropped, added)
-            known = self._http2 = route.rewrite(head.target), fields
-        return known
 
 
 Application = Callable[["Exchange"], None]

@@ -23,13 +23,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, cast
 
+from proxy.client import ClientInfo
 from proxy.clock import NEVER
 from proxy.downstream.admission import Admission, bare_address
 from proxy.downstream.http1 import Channel, Http1Connection
 from proxy.downstream.http2 import Http2Connection
 from proxy.downstream.registry import Registry
 from proxy.errors import CertificateFileError, ClientHelloError, ProtocolError, TlsError
-from proxy.exchange import Application, ClientInfo, Services
+from proxy.exchange import Application, Services
 from proxy.forwarded import TrustedProxies
 from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.head import HeadReader

@@ -19,9 +19,10 @@ from __future__ import annotations
 import logging
 from typing import Final, Protocol
 
+from proxy.client import ClientInfo
 from proxy.clock import NEVER
 from proxy.errors import BadRequest
-from proxy.exchange import Application, ClientInfo, Exchange, Services
+from proxy.exchange import Application, Exchange, Services
 from proxy.http.chunked import ChunkedBody, ChunkedError
 from proxy.http.error_pages import error_page, reason_phrase
 from proxy.http.grammar import HEAD_END

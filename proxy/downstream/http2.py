@@ -17,10 +17,11 @@ import logging
 import os
 from typing import Final
 
+from proxy.client import ClientInfo
 from proxy.clock import NEVER
 from proxy.downstream.http1 import Channel
 from proxy.errors import BadRequest
-from proxy.exchange import Application, ClientInfo, Exchange, Services
+from proxy.exchange import Application, Exchange, Services
 from proxy.http.error_pages import error_page
 from proxy.http.h2.connection import ServerConnection
 from proxy.http.h2.faults import ErrorCode

@@ -14,7 +14,8 @@ from typing import Final
 
 import h11
 
-from proxy.exchange import Exchange, Forwarding
+from proxy.exchange import Exchange
+from proxy.forwarding import Forwarding
 from proxy.http.engine import EngineName
 from tests.corpus.requests import REQUESTS
 from tests.corpus.responses import RESPONSES

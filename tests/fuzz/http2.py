@@ -14,7 +14,8 @@ from typing import Final
 import hpack
 
 from proxy.downstream.http2 import Http2Connection
-from proxy.exchange import Exchange, Forwarding
+from proxy.exchange import Exchange
+from proxy.forwarding import Forwarding
 from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.h2.header_blocks import Field
 from tests.corpus import fields as corpus_fields

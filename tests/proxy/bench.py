@@ -11,10 +11,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Final, Literal, cast
 
+from proxy.client import ClientInfo
 from proxy.clock import CoarseClock
 from proxy.downstream.http1 import Http1Connection
 from proxy.errors import UpstreamError
-from proxy.exchange import ClientInfo, Exchange, Forwarding, Services
+from proxy.exchange import Exchange, Services
+from proxy.forwarding import Forwarding
 from proxy.http.engine import EngineName, make_engine
 from proxy.http.head import HeadReader
 from proxy.limits import READ_BYTES, Limits

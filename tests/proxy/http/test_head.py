@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from proxy.errors import BadRequest, BadResponse
 from proxy.http.engine import EngineName, make_engine
-from proxy.http.head import CHUNKED, HeadReader, Memory, RequestFields, RequestHead, parse_host
+from proxy.http.head import CHUNKED, HeadReader, RequestFields, RequestHead, parse_host
+from proxy.http.memory import Memory
 from proxy.limits import Limits
 
 LIMITS = Limits()

@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from proxy.client import ClientInfo
 from proxy.clock import CoarseClock
 from proxy.config.addresses import TcpAddress, UnixAddress, UpstreamAddress
 from proxy.errors import ProtocolError, UpstreamError, UpstreamUnavailable
-from proxy.exchange import ClientInfo
 from proxy.http.engine import make_engine
 from proxy.http.head import HeadReader, RequestHead, ResponseHead
 from proxy.limits import READ_BYTES, Limits
