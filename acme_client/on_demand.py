@@ -75,8 +75,16 @@ def remember(store: Store, name: str, request_id: str, asked_at: datetime) -> No
 
 def remembered(store: Store) -> list[tuple[str, datetime]]:
     """The names that were written down, and when they were asked about."""
-    documents = map(store.load_document, store.document_names(FOLDER))
-    return [(d["name"], datetime.fromisoformat(d["asked_at"])) for d in documents if d is not None]
+    found = []
+    for path in store.document_names(FOLDER):
+        document = store.load_document(path)
+        if document is None:
+            continue
+        try:
+            found.append((str(document["name"]), datetime.fromisoformat(document["asked_at"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"the document {path} cannot be read: {error!r}") from error
+    return found
 
 
 @dataclass(slots=True)
@@ -241,12 +249,18 @@ class OnDemand:
         limit = Limit(self._limits.names_per_hour, timedelta(hours=1))
         charge = (Charge("names", limit, "new names on demand"),)
         now = self._clock.now()
-        document = self._store.load_document(LEDGER_DOCUMENT)
-        ledger = Ledger() if document is None else Ledger.from_json(document)
+        ledger = self._ledger()
         if ledger.obstacle(charge, now) is not None:
             return False
         self._store.save_document(LEDGER_DOCUMENT, ledger.charge(charge, now).tidied(now).to_json())
         return True
+
+    def _ledger(self) -> Ledger:
+        document = self._store.load_document(LEDGER_DOCUMENT)
+        try:
+            return Ledger() if document is None else Ledger.from_json(document)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{LEDGER_DOCUMENT} cannot be read: {error!r}") from error
 
     def _take(self, name: str, request: CertificateRequest) -> None:
         try:
@@ -268,7 +282,12 @@ class OnDemand:
 
     async def load(self) -> None:
         """Take into care what the store remembers: at the start, and when others added to it."""
-        for name, asked_at in await on_disk(lambda: remembered(self._store)):
+        try:
+            known = await on_disk(lambda: remembered(self._store))
+        except StoreError as error:
+            logger.error("names on demand: %s", error)
+            return
+        for name, asked_at in known:
             request = self._make_request(name)
             if request is not None and name not in self._in_care:
                 self._asked_at[name] = asked_at

@@ -19,6 +19,7 @@ PROBLEMS = {
     "or a proxy in between that repeats requests.",
     "badPublicKey": "The CA does not accept this key: too weak, or known to be compromised.",
     "badRevocationReason": "The CA does not allow this reason for revoking.",
+    "badSignatureAlgorithm": "The CA does not know the kind of key that our account has.",
     "caa": "A CAA record of the domain does not allow this CA. Add one that does, or remove it.",
     "compound": "Several names failed, each for a reason of its own.",
     "connection": "The CA could not connect to this name. Is its address in DNS that of this "
