@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -327,8 +328,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "time is up (a firewall, as a rule)"
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno)  # asyncio has a text of its own in its place
     return str(error) or type(error).__name__
 
 
