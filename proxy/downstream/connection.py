@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, cast
 
@@ -55,6 +57,8 @@ _PLAIN_HTTP_RESPONSE: Final = (
     b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(PLAIN_HTTP_PAGE), PLAIN_HTTP_PAGE)
 )
 
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 PROXY_HEADER_SECONDS: Final = 5 * SECONDS
 NO_PROXIES: Final = TrustedProxies()
@@ -328,6 +332,12 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         self._closing = True
+        if not self._transport.is_closing():
+            sock = self._transport.get_extra_info("socket")
+            if sock is not None:
+                # RST and no FIN: for a client that does not read, the kernel would keep what it
+                # has taken, megabytes at times, for minutes after us.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
 
     def pause_reading(self) -> None:

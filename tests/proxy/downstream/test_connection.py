@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import ssl
+import struct
 import weakref
 from collections.abc import Awaitable
 
@@ -362,6 +364,23 @@ def test_broken_records_end_the_connection_and_never_in_plain_text(
     assert peer.transport.eof
     peer.connection.write(b"plain text")
     assert peer.take() == b""
+
+
+def test_what_an_aborted_client_has_not_read_is_not_kept() -> None:
+    """The socket ends with RST, so the kernel's buffer goes with it."""
+    ours, theirs = socket.socketpair()
+    peer = Peer()
+    connection = ClientConnection(peer.front)
+    transport = FakeTransport({"peername": ("1.2.3.4", 1), "sockname": ("::", 2), "socket": ours})
+    connection.connection_made(transport)
+    connection.abort()
+    connection.abort()
+    assert transport.aborted
+    linger = ours.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+    assert struct.unpack("ii", linger) == (1, 0)
+    connection.connection_lost(None)
+    ours.close()
+    theirs.close()
 
 
 def test_writing_after_the_end_is_nothing() -> None:
