@@ -7,6 +7,7 @@ commands beside a running server and without one.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -327,3 +328,62 @@ def write_config(folder: Path, ports: Ports, table: Mapping[str, Value], *sites:
     listen: Value = {"https": [str(ports[0])], "http": [str(ports[1])]}
     file.write_text(to_toml({"workers": 1, "listen": listen, "acme": table, "sites": sites}))
     return str(file)
+
+
+def test_explaining_a_failure_and_what_works(
+    pebble: PebbleFactory, start_vestibule: Start, ports: Ports
+) -> None:
+    server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
+    server.fail_dns("bad.example.com")
+    settings: dict[str, Value] = {
+        "acme": acme(server),
+        "sites": [site("127.0.0.1"), site("bad.example.com")],
+    }
+    proxy = start_vestibule(settings, ports=ports).until_ready()
+    proxy.wait_for(r"127\.0\.0\.1: issued", ISSUING)
+    proxy.wait_for(r"bad\.example\.com: failed", ISSUING)
+    # Clients of an address send no server name.
+    wait_until(
+        lambda: "-----BEGIN CERTIFICATE-----" in s_client(proxy.https, "-noservername"),
+        lambda: proxy.told("the certificate of the address"),
+    )
+    good = certs(proxy, "explain", "127.0.0.1", "--json")
+    assert good.returncode == 0, good.stdout + good.stderr
+    (found,) = json.loads(good.stdout)
+    assert found["well"]
+    assert found["served"]["directory"] == server.directory
+    assert found["next"]["rule"] == "1/3 of the lifetime left"
+    levels = {finding["text"]: finding["level"] for finding in found["findings"]}
+    assert levels[f"127.0.0.1:{ports[1].number} gives our answers to challenges"] == "ok"
+    assert levels[f"127.0.0.1:{ports[0].number} serves the stored certificate"] == "ok"
+    bad = certs(proxy, "explain", "bad.example.com")
+    assert bad.returncode == 1
+    assert "nothing: there is no certificate yet" in bad.stdout
+    assert "bad.example.com: " in bad.stdout
+    assert "-> The CA could not connect to this name" in bad.stdout
+    # What a command does about it is news for the running manager, back-off or not.
+    server.mend_dns("bad.example.com")
+    done = certs(proxy, "issue", "bad.example.com")
+    assert done.returncode == 0, done.stdout + done.stderr
+    until_served(proxy, "bad.example.com")
+
+
+def test_the_doctor_before_anything_is_ordered(
+    pebble: PebbleFactory, ports: Ports, tmp_path: Path
+) -> None:
+    server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
+    file = write_config(tmp_path, ports, acme(server), site("127.0.0.1"))
+    done = command("doctor", "--config", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"127.0.0.1:{ports[1].number} gives our answers to challenges" in done.stdout
+    assert "no problems found" in done.stdout
+    assert orders(server) == 0
+    wrong = write_config(tmp_path, ports, acme(server, profile="gold"), site("127.0.0.1"))
+    done = command("doctor", "--json", "--config", wrong)
+    assert done.returncode == 1
+    texts = [f["text"] for group in json.loads(done.stdout) for f in group["findings"]]
+    assert any("has no profile 'gold'" in text for text in texts)
+    server.stop()
+    done = command("doctor", "--config", file)
+    assert done.returncode == 1
+    assert "PROBLEM ca: " in done.stdout
