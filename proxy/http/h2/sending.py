@@ -191,6 +191,8 @@ class SendingHalf:
                 self._drain(limit)
             except ConnectionFault as fault:
                 self._fail(fault)
+        if self._lent:
+            self._keep_lent()
         frames = self._frames
         if not frames:
             return b""
@@ -198,8 +200,6 @@ class SendingHalf:
         frames.clear()
         self._size = 0
         self._sent_at = self._clock.now
-        if self._lent:
-            self._keep_lent()
         return data
 
     def settle(self) -> None:

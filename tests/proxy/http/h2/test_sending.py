@@ -323,6 +323,17 @@ def test_lent_memory_holds_until_the_next_hand_out() -> None:
     assert bodies(talk.hear(window_update(1, 10))) == {1: b"5678"}
 
 
+def test_lent_memory_is_kept_when_there_is_nothing_to_hand_out() -> None:
+    talk = talk_with(1, greeting=settings_frame((4, 4)))
+    talk.connection.send_data(1, b"1234")
+    assert bodies(talk.sent()) == {1: b"1234"}
+    lent = bytearray(b"5678")
+    talk.connection.send_data(1, memoryview(lent))
+    assert talk.sent() == []
+    lent[:] = b"over"
+    assert bodies(talk.hear(window_update(1, 10))) == {1: b"5678"}
+
+
 def test_lent_memory_can_be_settled() -> None:
     talk = talk_with(1, 3, greeting=settings_frame((4, 4)))
     lent = bytearray(b"12345678")
