@@ -146,6 +146,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait in real time for something that another thread or process brings about."""
+    with anyio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - it sets no event of ours
+            await anyio.sleep(0.02)
+
+
 class FakeClock:
     """Time that stands still until the test moves it (see ``advance``)."""
 

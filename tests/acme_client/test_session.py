@@ -191,7 +191,9 @@ async def test_an_ari_renewal_is_free(simulation: Simulation) -> None:
         await simulation.obtain("a.example", issuer=issuer)
 
 
-async def test_orders_keep_a_pace(simulation: Simulation) -> None:
+async def test_orders_keep_a_pace(simulation: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    ten = Limit(10, timedelta(seconds=10))
+    monkeypatch.setattr("acme_client.ledger.OWN_PACE", ten)
     done: list[float] = []
 
     async def one(number: int) -> None:
