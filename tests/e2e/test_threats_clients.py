@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import struct
 import subprocess
@@ -20,7 +19,6 @@ from tests.e2e.conftest import StartVestibule
 from tests.e2e.pki import Pki
 from tests.e2e.programs import ReservedPort
 from tests.e2e.proxy_process import Value, Vestibule
-from tests.e2e.waiting import PATIENCE
 from tests.e2e.wire import EndOfStream, Wire
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n"
@@ -187,19 +185,15 @@ def announced(start_vestibule: StartVestibule, pki: Pki, backend_port: int) -> V
     return start_vestibule(config, ports=ports).until_ready()
 
 
-def _dial(proxy: Vestibule, pki: Pki, source: str, header: bytes) -> bytes:
+async def _dial(proxy: Vestibule, pki: Pki, source: str, header: bytes) -> bytes:
     """What comes for a request over TLS behind these first bytes; nothing when it was closed."""
-    where = ("127.0.0.1", proxy.https)
-    with socket.create_connection(where, PATIENCE, (source, 0)) as sock:
+    async with await Wire.open(proxy.https, source=source) as wire:
         try:
-            sock.sendall(header)
-            with pki.client_context().wrap_socket(sock, server_hostname="open.test") as tls:
-                tls.sendall(REQUEST % b"open.test")
-                got = b""
-                while data := tls.recv(4096):
-                    got += data
-                return got
-        except (ssl.SSLError, ConnectionError):
+            await wire.send(header)
+            await wire.start_tls(pki.client_context(), "open.test")
+            await wire.send(REQUEST % b"open.test")
+            return await wire.read_to_end()
+        except (ssl.SSLError, ConnectionError, EndOfStream):
             return b""
 
 
@@ -210,13 +204,13 @@ async def test_only_a_trusted_peer_tells_who_the_client_is(
     headers = build_1(CLIENT, SERVER), build_2(CLIENT, SERVER, checksum=True)
     async with recording(backend_port) as backend:
         for header in headers:
-            got = await asyncio.to_thread(_dial, announced, pki, "127.0.0.2", header)
+            got = await _dial(announced, pki, "127.0.0.2", header)
             assert got.startswith(b"HTTP/1.1 200 ")
             assert backend.records[-1].get(b"x-forwarded-for") == b"198.51.100.7"
         for header in (*headers, b""):
-            assert await asyncio.to_thread(_dial, announced, pki, "127.0.0.1", header) == b""
+            assert await _dial(announced, pki, "127.0.0.1", header) == b""
         for header in (b"", b"PROXY TCP4 a b 1 2\r\n", build_1(CLIENT, SERVER) * 2):
-            assert await asyncio.to_thread(_dial, announced, pki, "127.0.0.2", header) == b""
+            assert await _dial(announced, pki, "127.0.0.2", header) == b""
         assert len(backend.records) == 2
 
 

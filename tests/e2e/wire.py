@@ -109,6 +109,11 @@ class Wire:
             raise
         return wire
 
+    async def start_tls(self, context: ssl.SSLContext, name: str) -> None:
+        """Shake hands on a connection that was opened in plain, behind what was sent so far."""
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        await self._shake_hands()
+
     async def _shake_hands(self) -> None:
         while self._tls is not None:
             try:
