@@ -91,3 +91,33 @@ def test_exact_names_beat_wildcards_of_one_label() -> None:
 
 def test_repr() -> None:
     assert repr(site(b"")) == "<SiteRoutes a.test>"
+
+
+def test_a_site_with_any_name_comes_last() -> None:
+    exact, wild, anyone = (
+        site(b"", names=("a.test",)),
+        site(names=("*.b.test",)),
+        site(names=("*",)),
+    )
+    router = Router([anyone, exact, wild])
+    assert router.site("a.test") is exact
+    assert router.site("x.b.test") is wild
+    assert router.site("c.test") is anyone
+    assert Router([exact]).site("c.test") is None
+
+
+def test_sites_come_and_go() -> None:
+    first, second = site(b""), site(b"")
+    router = Router([first])
+    router.add(second)
+    router.remove(first)
+    assert router.site("a.test") is second
+    router.remove(second)
+    assert router.site("a.test") is None
+
+
+def test_the_same_routes_under_another_name() -> None:
+    routes = site(b"", b"/api")
+    other = routes.under("b.test")
+    assert other.names == ("b.test",)
+    assert other.route(b"/api/x") is routes.route(b"/api/x")
