@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     cores = Cores.split(not options.no_pin)
     os.sched_setaffinity(0, cores.rest)
     begin = time.monotonic()
+    load = os.getloadavg()[0]
     results: report.Results = {}
     with tempfile.TemporaryDirectory(prefix="vestibule-bench-") as name:
         folder = Path(name)
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     names = [peer.name for peer in PEERS if peer.name != report.OURS]
     print(report.as_text(report.rows(MEASURES, results, names), names))
     path = _RESULTS / ("quick.json.tmp" if options.quick else "latest.json")
-    environment = _environment(cores, bench.rounds, bench.seconds)
+    environment = _environment(cores, bench.rounds, bench.seconds, load)
     report.save(path, environment, results)
     if options.publish:
         table = report.as_markdown(report.rows(MEASURES, report.load(path), names), names)
@@ -113,7 +114,7 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _environment(cores: Cores, rounds: int, seconds: float) -> dict[str, str]:
+def _environment(cores: Cores, rounds: int, seconds: float, load: float) -> dict[str, str]:
     processor = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
         if line.startswith("model name"):
@@ -126,6 +127,7 @@ def _environment(cores: Cores, rounds: int, seconds: float) -> dict[str, str]:
         "kernel": platform.release(),
         "Python": f"{platform.python_version()}, {ssl.OPENSSL_VERSION}",
         "rounds": f"{rounds} of {seconds:g} s",
+        "load average at the start": f"{load:.1f} (whatever else the machine was doing)",
         **versions(),
     }
 
