@@ -56,12 +56,13 @@ class H2Wire:
         wire = await Wire.open(front.port, context, name)
         assert wire.alpn == "h2"
         client = cls(wire, f"{name}:{front.port}")
-        client.protocol.local_settings.initial_window_size = window
         client.protocol.initiate_connection()
+        client.protocol.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
         # The connection's window is never what a test is about.
         client.protocol.increment_flow_control_window(2**30)
         await client.flush()
         await client.until(lambda: client.protocol.remote_settings.max_concurrent_streams <= 100)
+        await client.until(lambda: client.protocol.local_settings.initial_window_size == window)
         return client
 
     async def __aenter__(self) -> H2Wire:
