@@ -1,0 +1,100 @@
+"""Explaining and examining, with the internal CA and one in this process; Pebble's part is in
+``tests/e2e``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acme_client.testing import AcmeCA
+from proxy import logs
+from proxy.commands.by_hand import issue
+from proxy.commands.diagnosis import doctor, explain_names
+from proxy.config.model import Config
+from tests.acme_client.dns.servers import DnsServer, zone
+from tests.proxy.commands.own_files import write_files
+from tests.proxy.commands.test_by_hand import Said
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
+
+
+def make_config(folder: Path, acme: dict[str, Any], *sites: dict[str, Any], **more: Any) -> Config:
+    site = {"names": ["a.localhost"], "upstreams": ["h:1"]}
+    storage = f"file:{folder / 'state'}"
+    return Config.model_validate(
+        {"storage": storage, "acme": acme, "sites": list(sites or (site,)), **more}
+    )
+
+
+COMMAND = {"provider": "command", "options": {"command": ["/bin/true"]}, "propagation_seconds": 0}
+
+
+def closed(ca: AcmeCA, **more: Any) -> dict[str, Any]:
+    """A CA to be proved to by DNS alone, so that no port is listened on."""
+    return {
+        "directory": ca.directory_url,
+        "ca_certificates": str(ca.trust_file),
+        "challenges": ["dns-01"],
+        "dns": COMMAND,
+        **more,
+    }
+
+
+def test_the_internal_ca(tmp_path: Path) -> None:
+    config, said = make_config(tmp_path, {"directory": "internal"}), Said()
+    assert doctor(config, {}, said, as_json=False) == 0
+    assert said[-1] == "no problems found"
+    assert explain_names(config, {}, ["a.localhost"], said, as_json=False) == 1
+    assert any("nothing: there is no certificate yet" in line for line in said)
+    issue(config, {}, (), said)
+    said.clear()
+    assert explain_names(config, {}, (), said, as_json=True) == 0
+    (found,) = json.loads("\n".join(said))
+    assert found["served"]["directory"] == "internal"
+    assert found["well"]
+
+
+def test_a_ca_that_the_domain_does_not_allow(acme_ca: AcmeCA, tmp_path: Path) -> None:
+    site = {"names": ["*.example.com"], "upstreams": ["h:1"]}
+    with DnsServer(zone('example.com. CAA 0 issue "other.example"')) as dns:
+        acme = closed(acme_ca, dns={**COMMAND, "resolvers": [f"127.0.0.1:{dns.port}"]})
+        config, said = make_config(tmp_path, acme, site), Said()
+        code = doctor(config, {}, said, as_json=False)
+    text = "\n".join(said)
+    assert f"answers ({acme_ca.directory_url})" in text
+    assert "*.example.com is proved by a TXT record at _acme-challenge.example.com" in text
+    assert code == 1
+    assert "PROBLEM caa: the CAA records of example.com do not allow this CA (ca.example)" in text
+    assert not acme_ca.orders
+
+
+def test_a_ca_that_does_not_answer(acme_ca: AcmeCA, tmp_path: Path) -> None:
+    config, said = make_config(tmp_path, closed(acme_ca)), Said()
+    acme_ca.stop()
+    assert doctor(config, {}, said, as_json=True) == 1
+    groups = {group["subject"]: group["findings"] for group in json.loads("\n".join(said))}
+    (problem,) = [
+        found
+        for found in groups["certificate authorities and store"]
+        if found["level"] == "problem"
+    ]
+    assert problem["subject"] == "ca"
+
+
+def test_settings_and_own_files(tmp_path: Path) -> None:
+    files = write_files(tmp_path, "b.example")
+    own = {"names": ["b.example"], "upstreams": ["h:1"], "certificate": files}
+    gone = {**own, "names": ["c.example"], "certificate": {"chain": "/no", "key": "/such"}}
+    hooks = [{"call": "no_such_module:f"}]
+    config = make_config(tmp_path, {"directory": "internal", "hooks": hooks}, own, gone)
+    said = Said()
+    assert doctor(config, {}, said, as_json=False) == 1
+    assert any("acme.hooks[0]: 'no_such_module:f' cannot be imported" in line for line in said)
+    assert any("PROBLEM file: " in line for line in said)
+    assert said[-1] == "2 problems found"
