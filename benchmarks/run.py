@@ -128,6 +128,7 @@ def _environment(cores: Cores, rounds: int, seconds: float, load: float) -> dict
         "Python": f"{platform.python_version()}, {ssl.OPENSSL_VERSION}",
         "rounds": f"{rounds} of {seconds:g} s",
         "load average at the start": f"{load:.1f} (whatever else the machine was doing)",
+        "priority": f"nice {os.getpriority(os.PRIO_PROCESS, 0)}",
         **versions(),
     }
 
