@@ -5,6 +5,7 @@
 #   make lint    ruff, mypy, import-linter
 #   make bench   Vestibule beside nginx, HAProxy and Caddy
 #   make fuzz    differential fuzzing, FUZZ_SECONDS=60 for each target (make test has it in short)
+#   make autobahn  all cases of the Autobahn WebSocket suite (make test has most; needs Python 2.7)
 #   make clean   remove what the others made
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ REPORT := build/tests.xml
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test lint bench fuzz clean
+.PHONY: run test lint bench fuzz autobahn clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp
@@ -22,6 +23,7 @@ run: $(VENV)/run.stamp
 
 test: $(VENV)/test.stamp
 	@.ci/test-tools
+	@$(BIN)/python -m tests.e2e.autobahn_suite
 	@mkdir -p $(dir $(REPORT))
 	@rm -f $(REPORT)
 	$(BIN)/python -m pytest --junitxml=$(REPORT) $(PYTEST)
@@ -42,6 +44,10 @@ fuzz: $(VENV)/test.stamp
 	@$(BIN)/python -m pip install --quiet --group fuzz || \
 	    echo "WARNING: Atheris cannot be installed here: inputs will be random edits of the seeds" >&2
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ)
+
+autobahn: $(VENV)/test.stamp
+	@$(BIN)/python -m tests.e2e.autobahn_suite
+	AUTOBAHN_ALL=1 $(BIN)/python -m pytest tests/e2e/test_autobahn.py
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
