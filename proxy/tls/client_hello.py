@@ -32,6 +32,7 @@ from typing import Final
 from proxy.errors import ClientHelloError
 from proxy.limits import CLIENT_HELLO_BYTES, TLS_RECORD_BYTES
 from proxy.tls.alerts import Alert
+from proxy.tls.key_exchange import refuse_finite_fields
 from proxy.tls.names import is_host_name
 
 TLS_1_2: Final = 0x0303
@@ -43,9 +44,11 @@ _RECORD_HEADER: Final = 5
 _MESSAGE_HEADER: Final = 4
 
 _SERVER_NAME: Final = 0
+_SUPPORTED_GROUPS: Final = 10
 _SIGNATURE_ALGORITHMS: Final = 13
 _ALPN: Final = 16
 _SUPPORTED_VERSIONS: Final = 43
+_KEY_SHARE: Final = 51
 
 _HOST_NAME: Final = 0  # the only NameType there is (RFC 6066 §3)
 
@@ -211,6 +214,8 @@ def parse_client_hello(body: bytes) -> ClientHello:
             _signature_algorithms(extensions.get(_SIGNATURE_ALGORITHMS)),
             session_id,
         )
+        if TLS_1_3 in hello.versions:
+            refuse_finite_fields(extensions.get(_SUPPORTED_GROUPS), extensions.get(_KEY_SHARE))
     except (IndexError, struct.error):
         # A length that points past the end.
         raise _undecodable("it ends too early") from None
