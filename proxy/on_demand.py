@@ -89,6 +89,7 @@ class NamesOnDemand:
         self._served: OrderedDict[str, Candidate] = OrderedDict()
         self._refused: OrderedDict[str, float] = OrderedDict()
         self._coming: dict[str, asyncio.Task[ServedSite | None]] = {}
+        self._bringing: dict[str, Candidate] = {}
         self._answers: dict[str, asyncio.Future[bool]] = {}
         self._names: dict[str, str] = {}
         """By certificate id, of what is served and of what is waited for."""
@@ -132,7 +133,7 @@ class NamesOnDemand:
         if name is None:
             return None
         self._answer(name, True)
-        candidate = self._served.get(name)
+        candidate = self._served.get(name) or self._bringing.get(name)
         return None if candidate is None else candidate.served
 
     def refused(self, name: str) -> None:
@@ -156,6 +157,7 @@ class NamesOnDemand:
         served = candidate.served
         for certificate_id in candidate.certificate_ids:
             self._names[certificate_id] = name
+        self._bringing[name] = candidate
         try:
             await served.load()
             if not candidate.usable(self._today()):
@@ -167,11 +169,13 @@ class NamesOnDemand:
             self._add(name, candidate)
             return served
         finally:
+            del self._bringing[name]
             if self._served.get(name) is not candidate:
                 self._forget_ids(candidate)
 
     async def _wait_for(self, name: str) -> bool:
-        answer = self._answers[name] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._answers[name] = answer
         try:
             self._want(name)
             async with asyncio.timeout(self._wait):

@@ -184,6 +184,12 @@ class ServedSite:
             self._loading = asyncio.get_running_loop().create_task(self._load())
         await asyncio.shield(self._loading)
 
+    async def reload(self) -> None:
+        """Load what is there by now: a fetch under way may have looked too early."""
+        if self._loading is not None:
+            await asyncio.wait([self._loading])
+        await self.load()
+
     async def _load(self) -> None:
         try:
             if self._fetch is not None:

@@ -46,12 +46,13 @@ from proxy.processes import (
     raise_file_limit,
     run_apart,
 )
-from proxy.server import WARM_UP_SITES, run_worker
+from proxy.server import run_worker
 from proxy.sites import make_site_contexts, tls_options
 from proxy.sockets import BoundSockets, address_of, bind
 from proxy.supervisor import BackendRole, FrontRole, Supervisor
 from proxy.tls.contexts import SiteContext, make_context
 from proxy.tls.pem_files import load_pair
+from proxy.worker_certificates import WARM_UP_SITES
 
 logger = logging.getLogger(__name__)
 

@@ -159,7 +159,8 @@ def test_every_fault_of_a_configuration_is_listed(
         "• VESTIBULE_WROKERS: unknown variable; did you mean 'VESTIBULE_WORKERS'?",
         "• log.level: 'loud' is not allowed; allowed are "
         "'critical', 'error', 'warning', 'info' or 'debug'",
-        "• sites[0].upstreams[0]: 'h' is no address; write host:port, [v6]:port or unix:/path",
+        "• sites[0].upstreams[0]: 'h' is no address; write host:port, [v6]:port, "
+        "h2c://host:port or unix:/path",
         "• wrokers: unknown key; did you mean 'workers'?",
     ]
 

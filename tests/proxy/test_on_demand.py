@@ -86,8 +86,8 @@ async def test_handshakes_wait_together_for_what_is_wanted() -> None:
     first, second = begin(worker, "a.example"), begin(worker, "a.example")
     assert await worker.wanted.get() == "a.example"
     worker.store("a.example")
-    assert worker.names.installed("a.example") is None
-    assert (await first) is (await second)
+    coming = worker.names.installed("a.example")
+    assert (await first) is (await second) is coming
     assert worker.wanted.empty()
     # A renewal: what serves it has to load it.
     assert worker.names.installed("a.example") is await first
