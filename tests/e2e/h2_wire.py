@@ -177,9 +177,9 @@ class H2Wire:
             case h2.events.StreamEnded():
                 self.streams[event.stream_id].ended = True
             case h2.events.StreamReset():
-                self.streams[event.stream_id].reset = int(event.error_code)
+                self.streams[event.stream_id].reset = int(event.error_code or 0)
             case h2.events.ConnectionTerminated():
-                self.terminated = int(event.error_code)
+                self.terminated = int(event.error_code or 0)
             case _:
                 pass  # what the library has answered by itself
 

@@ -152,6 +152,16 @@ def test_weights_are_one_for_each_upstream(tree: dict[str, Any], key: str) -> No
     Config.model_validate({"sites": [two]})
 
 
+def test_connections_that_many_share_announce_no_client() -> None:
+    balancing = {"proxy_protocol": "v2"}
+    found = faults({"sites": [{**SITE, "upstreams": ["h2c://h:1"], "balancing": balancing}]})
+    assert found == {
+        "sites.0.balancing.proxy_protocol": (
+            "'v2' announces one client, and h2c:// connections are shared by many"
+        )
+    }
+
+
 def test_header_rules_are_checked() -> None:
     for rules in ({"request_set": {"a b": "x"}}, {"response_set": {"X": "a\nb"}}):
         assert "sites.0.headers" in faults({"sites": [{**SITE, "headers": rules}]})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.parse import unquote
 
 import pytest
 
 import proxy
-from proxy.http.error_pages import error_page, reason_phrase
+from proxy.http.error_pages import error_page, grpc_error, reason_phrase
 
 STATUSES = [400, 403, 404, 405, 408, 413, 414, 417, 421, 429, 431, 500, 502, 503, 504, 505]
 
@@ -57,3 +58,18 @@ def test_a_detail_takes_the_place_of_the_text() -> None:
 def test_reason_phrases() -> None:
     assert reason_phrase(404) == "Not Found"
     assert reason_phrase(499) == ""
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_grpc_client_gets_a_status_of_its_own(status: int) -> None:
+    fields = dict(grpc_error(status))
+    assert list(fields) == [b"content-type", b"grpc-status", b"grpc-message"]
+    assert 1 <= int(fields[b"grpc-status"]) <= 16
+    page = json.loads(error_page(status, True)[1])
+    assert unquote(fields[b"grpc-message"].decode("ascii")) == page["detail"]
+
+
+def test_grpc_statuses() -> None:
+    codes = {502: 14, 503: 14, 504: 4, 404: 12, 413: 8, 418: 2}
+    assert {s: int(dict(grpc_error(s))[b"grpc-status"]) for s in codes} == codes
+    assert dict(grpc_error(500, "100 % wrong"))[b"grpc-message"] == b"100 %25 wrong"
