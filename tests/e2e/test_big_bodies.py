@@ -50,12 +50,14 @@ class Memory:
             assert growth < GROWTH
 
 
-@pytest.fixture(params=["HTTP/1.1", "HTTP/2"])
-def version(request: pytest.FixtureRequest) -> str:
-    assert isinstance(request.param, str)
-    return request.param
+# Engines read heads of HTTP/1.1: to the bodies of HTTP/2 they are all the same.
+each_version = pytest.mark.parametrize(
+    ("engine", "version"),
+    [("h11", "HTTP/1.1"), ("httptools", "HTTP/1.1"), ("httptools", "HTTP/2")],
+)
 
 
+@each_version
 def test_a_download(app_front: Front, version: str, figure: Figure) -> None:
     url = app_front.url("app.test", f"/download?size={SIZE}")
     option = "--http2" if version == "HTTP/2" else "--http1.1"
@@ -64,6 +66,7 @@ def test_a_download(app_front: Front, version: str, figure: Figure) -> None:
     assert done.stdout == b"%d" % SIZE, done.stderr
 
 
+@each_version
 def test_an_upload(app_front: Front, version: str, figure: Figure) -> None:
     digest = hashlib.sha256()
 
@@ -89,9 +92,11 @@ async def test_a_download_that_nobody_reads(front: Front, figure: Figure) -> Non
 
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
-        for _ in range(SIZE // MIB):
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // MIB):
             await peer.send(b"x" * MIB)
+
+    size = 64 * MIB
 
     async with scripted(front.backends.scripted.number, script) as backend:
         with Memory(front, "64 downloads that nobody reads", figure):
@@ -109,7 +114,7 @@ async def test_a_download_that_nobody_reads(front: Front, figure: Figure) -> Non
                 await whole.send(b"GET / HTTP/1.1\r\nHost: script.test\r\n\r\n")
                 got = 0
                 await whole.read_until(b"\r\n\r\n")
-                while got < SIZE:
+                while got < size:
                     data = await whole.read_some()
                     assert data
                     got += len(data)
