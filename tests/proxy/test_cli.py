@@ -284,3 +284,23 @@ def test_a_dead_worker_is_replaced(tmp_path: Path, start: Starter) -> None:
     assert f"[{worker}] was ended by SIGKILL" in running.wait_for("another is started at once")
     running.process.send_signal(signal.SIGTERM)
     assert running.end() == 0
+
+
+def test_work_on_certificates_by_hand(tmp_path: Path) -> None:
+    (tmp_path / "vestibule.toml").write_text(
+        '[acme]\ndirectory = "internal"\n[[sites]]\nnames = ["a.localhost"]\nupstreams = ["h:1"]\n'
+    )
+    done = vestibule("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "no problems found" in done.stdout
+    done = vestibule("certs", "explain", "a.localhost", cwd=tmp_path)
+    assert (done.returncode, "there is no certificate yet" in done.stdout) == (1, True)
+    done = vestibule("certs", "issue", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "a.localhost: valid until " in done.stdout
+    done = vestibule("certs", "renew", "--force", cwd=tmp_path)
+    assert (done.returncode, "--force needs names" in done.stderr) == (2, True)
+    done = vestibule("certs", "renew", cwd=tmp_path)
+    assert (done.returncode, "not due until" in done.stdout) == (0, True)
+    done = vestibule("certs", "revoke", "b.localhost", cwd=tmp_path)
+    assert (done.returncode, "there are a.localhost" in done.stderr) == (2, True)
