@@ -257,7 +257,9 @@ class Supervisor:
     def _note_serving(self, child: Child) -> None:
         child.has_served = True
         front = [child for child in self._children if child.is_front]
-        if not self._all_have_served and all(child.has_served for child in front):
+        if self._stopping or self._all_have_served:
+            return
+        if all(child.has_served for child in front):
             self._all_have_served = True
             self._announce_by = self._clock() + BACKEND_START_SECONDS
 
