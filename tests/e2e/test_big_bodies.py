@@ -1,12 +1,14 @@
 """Big bodies stream through: the worker's memory stays flat, whatever passes.
 
-256 MiB each way; what grows would grow by some of that. The bound is generous for the allocator.
+256 MiB each way, or what the variable BIG_BODY_MIB says; what grows would grow by some of that.
+The bound is generous for the allocator.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -22,7 +24,7 @@ from tests.e2e.waiting import until
 from tests.e2e.wire import Wire
 
 MIB: Final = 1024 * 1024
-SIZE: Final = 256 * MIB
+SIZE: Final = int(os.environ.get("BIG_BODY_MIB", "256")) * MIB
 GROWTH: Final = 24 * MIB
 
 Figure = Callable[[str], None]
