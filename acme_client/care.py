@@ -24,6 +24,9 @@ from acme_client.worker import on_disk
 
 logger = logging.getLogger("vestibule.acme")
 
+NEVER_SAYS_ASK_AGAIN = timedelta(days=7)
+"""How soon an issuer without ARI is asked whether it has some now."""
+
 
 class Care:
     """What the certificates in care share. ``group`` runs the hooks, while there is one."""
@@ -97,7 +100,7 @@ class Care:
             await self.remember(item, replace(state, ask_at=ask_time(now, None)))
             return
         if info is None:
-            await self.remember(item, replace(state, ask_at=ask_time(now, timedelta.max)))
+            await self.remember(item, replace(state, ask_at=now + NEVER_SAYS_ASK_AGAIN))
             return
         if info.window is not None and info.window != state.window:
             logger.info("%s: %s suggests to renew %s", item.id, issuer.name, info.window)

@@ -12,7 +12,7 @@ it is a day, or 1/20 of its lifetime, old.
 
 Both are spread: each certificate has a chance in [0, 1) drawn from its fingerprint, the same
 after a restart, which picks its point in the window (RFC 9773 §4.2) or advances rule 1 by up to
-1/20 of the lifetime. So a thousand certificates of one day do not come back on one day.
+1/10 of the lifetime. So a thousand certificates of one day do not come back on one day.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHARE_LEFT = 1 / 3
 SHARE_LEFT_SHORT_LIVED = 1 / 2
 SHARE_LEFT_AT_LEAST = 1 / 6
 SHARE_LEFT_ALERT = 1 / 4
-SPREAD = 1 / 20
+SPREAD = 1 / 10
 
 HURRIED_SHARE = 1 / 2
 """A certificate that is replaced at less than this was renewed in a hurry..."""

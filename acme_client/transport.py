@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import queue
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import requests.utils
 import urllib3.exceptions
 from requests.adapters import BaseAdapter
 
@@ -72,7 +74,10 @@ class Transport:
         if ca_certificates is not None and not Path(ca_certificates).is_file():
             raise RequestError(f"ca_certificates: there is no file {ca_certificates}")
         self.now = now
-        self._verify: str | bool = True if ca_certificates is None else str(ca_certificates)
+        # What requests would look up anew, with .netrc, at every request.
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        self._verify: str | bool = str(ca_certificates or bundle or "") or True
+        self._proxies: dict[str, dict[str, str]] = {}
         self._headers = {
             "User-Agent": user_agent,
             "Accept-Encoding": "identity",
@@ -135,6 +140,7 @@ class Transport:
             headers=headers,
             timeout=(CONNECT_SECONDS, READ_SECONDS),
             verify=self._verify,
+            proxies=self._proxies_for(url),
             allow_redirects=False,
             stream=True,
         ) as response:
@@ -154,10 +160,17 @@ class Transport:
             return self._idle.get_nowait()
         except queue.Empty:
             session = requests.Session()
-            session.auth = _no_auth
+            session.trust_env = False
             if self._adapter is not None:
                 session.mount("https://", self._adapter)
             return session
+
+    def _proxies_for(self, url: str) -> dict[str, str]:
+        """HTTPS_PROXY and NO_PROXY, looked up once for each host."""
+        host = urlsplit(url).netloc
+        if host not in self._proxies:
+            self._proxies[host] = dict(requests.utils.get_environ_proxies(url))
+        return self._proxies[host]
 
     def _note_date(self, date: str | None) -> None:
         """Compare clocks: a wrong one here makes every date we decide by wrong."""
@@ -254,8 +267,3 @@ def _unreachable(url: str, error: Exception) -> IssuerUnreachable:
     else:
         text = str(reason)
     return IssuerUnreachable(f"{host} cannot be reached: {text}", connected=connected)
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Instead of what ``requests`` would find in a .netrc."""
-    return request

@@ -56,7 +56,7 @@ def test_without_a_certificate_a_back_off_is_kept() -> None:
 def test_a_good_certificate_is_renewed_by_its_lifetime(stored: StoredCertificate) -> None:
     found = plan(stored, replace(IDLE, alerted=True))
     assert found.action is Action.RENEW
-    assert START + 55 * DAY < found.at <= START + 60 * DAY
+    assert START + 50 * DAY < found.at <= START + 60 * DAY
     assert found.reason == "1/3 of the lifetime left"
 
 

@@ -71,6 +71,29 @@ def test_a_netrc_is_not_consulted(
     assert b"Authorization" not in server.requests[0]
 
 
+def test_a_proxy_of_the_environment_is_used_unless_excepted(
+    server: HttpsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    through = Transport(now=lambda: START, user_agent="x", ca_certificates=server.ca_file)
+    with pytest.raises(IssuerUnreachable) as caught:
+        through.request("GET", server.url())
+    assert not caught.value.connected
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    past = Transport(now=lambda: START, user_agent="x", ca_certificates=server.ca_file)
+    assert past.request("GET", server.url()).status == 200
+
+
+def test_a_bundle_of_the_environment_is_used(
+    server: HttpsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.ca_file))
+    found = Transport(now=lambda: START, user_agent="x").request("GET", server.url())
+    assert found.status == 200
+
+
 # Where it does not go.
 
 
