@@ -19,6 +19,8 @@ from typing import Any
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPHeaderDict, HTTPResponse
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import NewConnectionError
 
 from acme_client.testing.wire import Reply, Request
 
@@ -50,7 +52,9 @@ class InProcessAdapter(BaseAdapter):
                 f"{url} is not at the test CA {self._base_url}", request=request
             )
         if not self._is_up():
-            raise requests.ConnectionError(f"{url}: connection refused", request=request)
+            # As urllib3 tells it: no connection came about, so nothing can have been sent.
+            refused = NewConnectionError(HTTPConnection("test-ca"), "connection refused")
+            raise requests.ConnectionError(refused, request=request)
         body = request.body or b""
         reply = self._respond(
             Request(
