@@ -47,7 +47,7 @@ fuzz: $(VENV)/test.stamp
 
 autobahn: $(VENV)/test.stamp
 	@$(BIN)/python -m tests.e2e.autobahn_suite
-	AUTOBAHN_ALL=1 $(BIN)/python -m pytest tests/e2e/test_autobahn.py
+	AUTOBAHN_ALL=1 $(BIN)/python -m pytest --basetemp=build/autobahn-run tests/e2e/test_autobahn.py
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
