@@ -12,6 +12,7 @@ routing, pools, limits and logs are shared. What differs is only this:
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import os
@@ -39,6 +40,10 @@ from proxy.http.head import (
 from proxy.http.headers import Trailers, response_fields
 
 logger = logging.getLogger(__name__)
+
+REQUESTS_PER_TURN: Final = 16
+"""Requests that one connection may begin before the others have their turn: one read can bring
+thousands of them, and a client that means no good sends just such reads."""
 
 _NOT_OF_A_TUNNEL: Final = frozenset({b"sec-websocket-accept", b"content-length"})
 
@@ -207,6 +212,7 @@ class Http2Connection:
         self._progress_at = services.clock.now
         self._idle_deadline = services.clock.now + services.limits.keep_alive_timeout
         self.protocol = ServerConnection(self, services.clock, services.limits, encoder)
+        self.protocol.blocks_per_turn = REQUESTS_PER_TURN
 
     def __repr__(self) -> str:
         return f"<Http2Connection {self.info.address} {self.protocol!r}>"
@@ -215,6 +221,20 @@ class Http2Connection:
 
     def receive(self, data: bytes) -> None:
         self.protocol.receive(data)
+        if self.protocol.interrupted:
+            self._channel.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Handle what was left over, now that others have had their turn."""
+        if self._closing:
+            return
+        self.protocol.receive(b"")
+        if self.protocol.interrupted:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        else:
+            self._channel.resume_reading()
+        self.flush()
 
     def receive_eof(self) -> None:
         self.connection_lost()

@@ -10,6 +10,8 @@ wait; how the bytes were cut makes no difference to what the handler hears.
 
 from __future__ import annotations
 
+import sys
+
 from proxy.clock import CoarseClock
 from proxy.http.h2 import floods
 from proxy.http.h2.control_frames import ControlFrames, on_stream_zero
@@ -52,6 +54,8 @@ class ReceivingHalf(ControlFrames):
         "_needed",
         "_pending",
         "_preface",
+        "blocks_per_turn",
+        "interrupted",
     )
 
     def __init__(
@@ -70,9 +74,14 @@ class ReceivingHalf(ControlFrames):
         self._fragments: list[bytes] | None = None
         self._fragment_stream = 0
         self._fragment_flags = 0
+        self.blocks_per_turn = sys.maxsize
+        """Field sections handled in one ``receive``; the owner lowers it to be fair to others."""
+        self.interrupted = False
+        """``receive`` has stopped at that number; give it the next bytes, or none, to go on."""
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the transport, in any pieces."""
+        self.interrupted = False
         if self.closed:
             return
         self._heard_at = self._clock.now
@@ -115,6 +124,7 @@ class ReceivingHalf(ControlFrames):
     def _read_frames(self, data: bytes, position: int) -> int:
         """Handle all whole frames; returns where the first incomplete one begins."""
         end = len(data)
+        blocks_left = self.blocks_per_turn
         while end - position >= HEADER_BYTES:
             length_and_type, flags, stream_id = _unpack(data, position)
             length = length_and_type >> 8
@@ -137,6 +147,7 @@ class ReceivingHalf(ControlFrames):
                 elif not self._peer.received:
                     self._first_frame(kind, data[start:stop], flags, stream_id)
                 elif kind == HEADERS:
+                    blocks_left -= 1
                     self._headers(data, start, stop, flags, stream_id)
                 elif kind == DATA:
                     self._data(data, start, stop, flags, stream_id)
@@ -148,6 +159,10 @@ class ReceivingHalf(ControlFrames):
                 self._end_stream_for(stream_id, fault)
             if self.closed:
                 return end
+            if not blocks_left and position < end:
+                self.interrupted = True
+                self._needed = 0
+                return position
         self._needed = HEADER_BYTES
         return position
 

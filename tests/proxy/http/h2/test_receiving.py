@@ -119,3 +119,18 @@ def test_a_refused_request_that_ends_or_breaks_the_rules_is_not_told_again() -> 
     talk.hear(headers(1, fields, END_HEADERS), data(1, b"x", END_STREAM), data(1, b"x"))
     talk.hear(headers(3, fields, END_HEADERS), headers(3, [(b"x", b"1")]))
     assert talk.events == [("bad request", 1, 431), ("bad request", 3, 431)]
+
+
+def test_only_so_many_requests_in_one_turn() -> None:
+    talk = ServerTalk()
+    talk.connection.blocks_per_turn = 2
+    told = b"".join(headers(number, GET) for number in (1, 3, 5, 7, 9))
+    talk.connection.receive(told)
+    assert [event[1] for event in talk.events] == [1, 3]
+    assert talk.connection.interrupted
+    talk.connection.receive(b"")
+    assert [event[1] for event in talk.events] == [5, 7]
+    # More bytes may come before it goes on; nothing is lost and nothing overtakes.
+    talk.connection.receive(headers(11, GET))
+    assert [event[1] for event in talk.events] == [9, 11]
+    assert not talk.connection.interrupted
