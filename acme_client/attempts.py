@@ -17,7 +17,7 @@ import logging
 from dataclasses import replace
 from datetime import datetime
 
-from acme_client.backoff import clamp_retry_after, retry_delay
+from acme_client.backoff import STEPS, clamp_retry_after, retry_delay
 from acme_client.care import Care
 from acme_client.checks import check_pair
 from acme_client.errors import BadCertificate
@@ -111,7 +111,8 @@ class Attempts:
         retry_at = now
         if failed.counts:
             state = replace(state, failures=state.failures + 1)
-            retry_at += retry_delay(state.failures, item.lifetime, care.chance())
+            steps = min(state.failures, len(STEPS)) if failed.resumable else state.failures
+            retry_at += retry_delay(steps, item.lifetime, care.chance())
         if failed.retry_at is not None:
             retry_at = max(retry_at, clamp_retry_after(failed.retry_at, now))
         await care.remember(item, replace(state, retry_at=retry_at))

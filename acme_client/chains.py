@@ -1,12 +1,22 @@
-"""Which of the chains a CA offers for one certificate (RFC 8555 §7.4.2; pure)."""
+"""The chains that a CA offers for one certificate (RFC 8555 §7.4.2, §9.1; pure)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from cryptography.x509.oid import NameOID
 
 from acme_client.checks import parse_chain
+from acme_client.errors import BadCertificate
+
+_BLOCK = re.compile(r"-----BEGIN ([^-]*)-----")
+
+
+def check_download(chain_pem: str) -> None:
+    """Refuse a download that holds anything besides certificates (RFC 8555 §9.1: MUST)."""
+    if others := sorted(set(_BLOCK.findall(chain_pem)) - {"CERTIFICATE"}):
+        raise BadCertificate(f"the CA sent {', '.join(others)[:100]} among the certificates")
 
 
 def leads_to(chain_pem: str, common_name: str) -> bool:

@@ -6,7 +6,7 @@ installed, so that a bad one never takes the place of a good one:
 1. the chain holds certificates, not too many and not too large,
 2. the key belongs to the first of them,
 3. the first certifies the names that were asked for,
-4. it is valid at the given date,
+4. it is valid at the given date, and the chain has not expired,
 5. each certificate is signed by the next, which is a CA (RFC 5246 §7.4.2: in that order).
 
 That the top of the chain leads to a trusted root is left to the clients: which roots they trust
@@ -97,6 +97,12 @@ def check_pair(
     _check_names(facts, frozenset(names), exact)
     if now is not None:
         _check_dates(facts, now)
+        for upper in chain[1:]:
+            if upper.not_valid_after_utc <= now:
+                raise BadCertificate(
+                    f"the chain's certificate {upper.subject.rfc4514_string()!r} expired on "
+                    f"{upper.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+                )
     for lower, upper in pairwise(chain):
         _check_link(lower, upper)
     return facts

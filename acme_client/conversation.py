@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from acme_client.authority import Authority
+from acme_client.chains import check_download
 from acme_client.errors import OrderStuck
 from acme_client.issuer import Environment
 from acme_client.resources import Authorization, Challenge, Download, Order
@@ -51,7 +52,9 @@ class Conversation:
         await self.ask(lambda authority: authority.answer(challenge))
 
     async def download(self, url: str) -> Download:
-        return await self.ask(lambda authority: authority.download(url))
+        found = await self.ask(lambda authority: authority.download(url))
+        check_download(found.chain_pem)
+        return found
 
     async def watch(
         self,

@@ -23,6 +23,7 @@ from acme_client.errors import (
     BudgetSpent,
     IssuerError,
     IssuerUnreachable,
+    OrderStuck,
     RequestError,
 )
 from acme_client.issuer import Environment, IssuanceTask, Issuer
@@ -70,6 +71,11 @@ class AttemptFailed(AcmeClientError):
     def counts(self) -> bool:
         """Whether this goes on the certificate's record of failures."""
         return not all(_harmless(miss.error) for miss in self.misses)
+
+    @property
+    def resumable(self) -> bool:
+        """An order is under way: looking after it costs the CA next to nothing."""
+        return isinstance(self.chief.error, OrderStuck)
 
     @property
     def retry_at(self) -> datetime | None:

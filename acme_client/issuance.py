@@ -21,11 +21,13 @@ from acme_client.ari import certificate_identifier
 from acme_client.authority import Authority
 from acme_client.chains import choose_chain, leads_to
 from acme_client.challenges.validation import validate
+from acme_client.checks import parse_chain
 from acme_client.compromised import compromised_keys
 from acme_client.conversation import Conversation
 from acme_client.csr import make_csr
 from acme_client.errors import (
     AccountUnknown,
+    BadCertificate,
     ProtocolViolation,
     RateLimited,
     Refused,
@@ -109,7 +111,11 @@ class Issuance:
                 case "processing":
                     order = await self._watch(order, "processing")
                 case "valid":
-                    return await self._download(order, placed)
+                    try:
+                        return await self._download(order, placed)
+                    except BadCertificate:
+                        await self.forget()  # it would bring the same again
+                        raise
                 case _:
                     await self.forget()
                     problems = () if order.problem is None else (order.problem,)
@@ -187,6 +193,9 @@ class Issuance:
         assert url is not None
         first = await self.conversation.download(url)
         chains = [first.chain_pem]
+        if len(parse_chain(first.chain_pem)) == 1:
+            # A private CA may sign by its root; from a public one this would be a fault.
+            logger.warning("%s: the CA sends no chain", self.task.certificate_id)
         if wish is not None and not leads_to(first.chain_pem, wish):
             for other in first.alternates[:MAX_ALTERNATES]:
                 found = await self.conversation.download(other)

@@ -20,8 +20,9 @@ MOMENTS = ("before", "half", "after")
 class DiskFaults:
     """Counts the calls of ``disk.PRIMITIVES`` and strikes at one of them."""
 
-    def __init__(self, at: int, moment: str, strike: Strike) -> None:
+    def __init__(self, at: int, moment: str, strike: Strike, for_good: bool = False) -> None:
         self.calls: list[str] = []
+        self._for_good = for_good
         self._at = at
         self._moment = moment
         self._strike = strike
@@ -29,6 +30,8 @@ class DiskFaults:
     def wrap(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             self.calls.append(name)
+            if self._for_good and 0 < self._at < len(self.calls):
+                self._strike()
             struck = len(self.calls) == self._at
             if struck and self._moment == "before":
                 self._strike()
@@ -46,8 +49,9 @@ class DiskFaults:
 
 
 @contextmanager
-def faults(at: int, moment: str, strike: Strike) -> Iterator[DiskFaults]:
-    book = DiskFaults(at, moment, strike)
+def faults(at: int, moment: str, strike: Strike, *, for_good: bool = False) -> Iterator[DiskFaults]:
+    """Strike at that call (0: at none), and with ``for_good`` at every later one."""
+    book = DiskFaults(at, moment, strike, for_good)
     with pytest.MonkeyPatch.context() as patch:
         for name in disk.PRIMITIVES:
             patch.setattr(disk, name, book.wrap(name, getattr(disk, name)))

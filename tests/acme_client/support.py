@@ -30,6 +30,7 @@ START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
 
 
 def any_key(number: int = 0, key_type: str = "p256") -> CertificateKey:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from acme_client.chains import choose_chain, leads_to
-from tests.acme_client.support import make_chain, signers, to_pem
+import pytest
+
+from acme_client.chains import check_download, choose_chain, leads_to
+from acme_client.errors import BadCertificate
+from acme_client.keys import key_to_pem
+from tests.acme_client.support import any_key, make_chain, signers, to_pem
 
 TO_ROOT = make_chain(["a.example"])
 WITH_ROOT = TO_ROOT + to_pem(signers()[0])
 OTHER = TO_ROOT.replace(to_pem(signers()[1]), "")
 """The leaf alone: it is issued by the intermediate."""
+
+
+def test_a_download_holds_certificates_and_nothing_else() -> None:
+    check_download(WITH_ROOT)
+    with pytest.raises(BadCertificate, match="sent PRIVATE KEY among"):
+        check_download(TO_ROOT + key_to_pem(any_key()))
 
 
 def test_leads_to() -> None:

@@ -72,6 +72,13 @@ def test_dates() -> None:
     check_pair(chain, KEY)  # no date, no opinion
 
 
+def test_an_expired_chain() -> None:
+    chain = make_chain(NAMES, lifetime=9000 * DAY)
+    check_pair(chain, KEY, now=START + 3600 * DAY)
+    with pytest.raises(BadCertificate, match="'CN=Test Intermediate' expired on"):
+        check_pair(chain, KEY, now=START + 3650 * DAY)
+
+
 def test_the_chain_must_be_signed_link_by_link() -> None:
     root, intermediate = signers()
     check_pair(make_chain(NAMES) + to_pem(root), KEY)
