@@ -12,11 +12,16 @@ from requests.adapters import BaseAdapter
 from acme_client.authority import ExternalAccount
 from acme_client.directories import DIRECTORIES, DIRECTORY_NAMES, INTERNAL, NO_LIMITS, Limits
 from acme_client.errors import (
-    BudgetSpent,
-    IssuerError,
-    IssuerUnreachable,
+    AccountUnknown,
+    AcmeClientError,
+    NoChallenge,
+    NotPresented,
     ProtocolViolation,
+    RateLimited,
+    Refused,
     RequestError,
+    StoreError,
+    ValidationFailed,
 )
 from acme_client.internal import InternalIssuer
 from acme_client.issuer import Environment, IssuanceTask, Issuer, RenewalInfo
@@ -133,15 +138,24 @@ class AcmeIssuer:
         rehearsal = replace(task, rehearse=False, replaces=None)
         try:
             await staging.issue(rehearsal, environment)
-        except (IssuerUnreachable, BudgetSpent) as error:
+        except StoreError:
+            raise
+        except AcmeClientError as error:
+            if _is_ours(error):
+                logger.info("%s: the rehearsal failed: %s", task.certificate_id, error)
+                raise
             # Staging is best effort; that it cannot be had is no reason not to try for real.
             logger.info("%s: no rehearsal at %s: %s", task.certificate_id, staging.name, error)
             return
-        except IssuerError as error:
-            logger.info("%s: the rehearsal failed: %s", task.certificate_id, error)
-            raise
         await staging.settle(rehearsal, environment)
         logger.info("%s: the rehearsal at %s succeeded", task.certificate_id, staging.name)
+
+
+def _is_ours(error: AcmeClientError) -> bool:
+    """Whether production would refuse for the same reason, so that the rehearsal did its work."""
+    if isinstance(error, RateLimited | AccountUnknown):
+        return False
+    return isinstance(error, ValidationFailed | NoChallenge | NotPresented | Refused)
 
 
 def make_issuer(

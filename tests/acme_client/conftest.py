@@ -10,7 +10,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from acme_client import disk
+from acme_client import disk, worker
 from acme_client.testing import AcmeCA, Settings
 from acme_client.testing import Clock as MovableClock
 from tests.acme_client.simulation import Simulation
@@ -29,6 +29,7 @@ def inline_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         return call(*arguments)
 
     monkeypatch.setattr(anyio.to_thread, "run_sync", run_sync)
+    monkeypatch.setattr(worker, "in_daemon_thread", run_sync)
 
 
 @pytest.fixture

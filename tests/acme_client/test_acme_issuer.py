@@ -9,9 +9,18 @@ import pytest
 
 from acme_client.acme_issuer import AcmeIssuer, make_issuer
 from acme_client.directories import DIRECTORIES, NO_LIMITS
-from acme_client.errors import RequestError, ValidationFailed
+from acme_client.errors import Refused, RequestError, ValidationFailed
 from acme_client.internal import InternalIssuer
-from acme_client.testing import AcmeCA, FailValidation, Settings
+from acme_client.testing import (
+    AcmeCA,
+    FailValidation,
+    Problem,
+    Refuse,
+    Settings,
+    account_unknown,
+    rate_limited,
+    server_error,
+)
 from tests.acme_client.simulation import Simulation, make_task
 
 
@@ -105,6 +114,24 @@ async def test_a_staging_that_is_down_is_no_obstacle(rehearsal: Rehearsal) -> No
     await rehearsal.issue(rehearse=True)
     assert rehearsal.orders() == (0, 1)
     rehearsal.staging.start()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", [rate_limited(60), server_error(), account_unknown()])
+async def test_a_staging_with_troubles_of_its_own_is_none(
+    rehearsal: Rehearsal, fault: Refuse
+) -> None:
+    rehearsal.staging.faults.add(fault, at="newOrder", times=None)
+    await rehearsal.issue(rehearse=True)
+    assert len(rehearsal.simulation.ca.certificates) == 1
+
+
+@pytest.mark.anyio
+async def test_what_staging_refuses_production_would(rehearsal: Rehearsal) -> None:
+    rehearsal.staging.faults.add(Refuse(Problem("rejectedIdentifier", "no")), at="newOrder")
+    with pytest.raises(Refused):
+        await rehearsal.issue(rehearse=True)
+    assert rehearsal.orders() == (1, 0)
 
 
 @pytest.mark.anyio

