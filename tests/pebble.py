@@ -133,7 +133,7 @@ class Pebble:
         with self._client() as client:
             answer = client.post(f"{self.management}/set-renewal-info/", json=document)
         if answer.status_code == 404:
-            pytest.skip("this Pebble cannot be told what to answer to ARI")
+            pytest.skip("this Pebble is too old to be told what to answer to ARI")
         answer.raise_for_status()
 
     def log(self) -> str:
