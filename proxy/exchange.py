@@ -28,6 +28,7 @@ What an exchange guarantees:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -68,10 +69,14 @@ class AccessLog(Protocol):
     def __call__(self, exchange: Exchange) -> None: ...
 
 
+def _in_the_next_turn(callback: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_soon(callback)
+
+
 class Services:
     """What all exchanges of a worker share."""
 
-    __slots__ = ("_wall", "access_log", "clock", "limits", "time")
+    __slots__ = ("_wall", "access_log", "call_soon", "clock", "limits", "time")
 
     def __init__(
         self,
@@ -81,6 +86,7 @@ class Services:
         time: Callable[[], float],
         access_log: AccessLog | None,
         wall: Callable[[], float] = time.time,
+        call_soon: Callable[[Callable[[], None]], object] = _in_the_next_turn,
     ) -> None:
         """Take what is shared.
 
@@ -90,11 +96,13 @@ class Services:
             time: precise and monotonic, for the access log.
             access_log: None when nobody wants it.
             wall: seconds since the epoch, for the Date of our own answers.
+            call_soon: has something done in the next turn of the loop.
         """
         self.limits = limits
         self.clock = clock
         self.time = time
         self.access_log = access_log
+        self.call_soon = call_soon
         self._wall = wall
 
     def date(self) -> bytes:

@@ -12,7 +12,6 @@ routing, pools, limits and logs are shared. What differs is only this:
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
 import os
@@ -223,7 +222,7 @@ class Http2Connection:
         self.protocol.receive(data)
         if self.protocol.interrupted:
             self._channel.pause_reading()
-            asyncio.get_running_loop().call_soon(self._go_on)
+            self._services.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         """Handle what was left over, now that others have had their turn."""
@@ -231,7 +230,7 @@ class Http2Connection:
             return
         self.protocol.receive(b"")
         if self.protocol.interrupted:
-            asyncio.get_running_loop().call_soon(self._go_on)
+            self._services.call_soon(self._go_on)
         else:
             self._channel.resume_reading()
         self.flush()

@@ -230,6 +230,23 @@ class FakePool:
         self.idle = [backend for backend in self.idle if backend.connection is not connection]
 
 
+class Turns:
+    """The turns of a loop, taken at once, one after the other."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Callable[[], None]] = []
+        self._running = False
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._waiting.append(callback)
+        if self._running:
+            return
+        self._running = True
+        while self._waiting:
+            self._waiting.pop(0)()
+        self._running = False
+
+
 class Bench:
     """A proxy with one client connection and one route."""
 
@@ -257,6 +274,7 @@ class Bench:
             time=lambda: self.clock.now,
             access_log=self._finished,
             wall=lambda: 0.0,
+            call_soon=Turns().call_soon,
         )
         route = Route(prefix, cast(Pool, self.pool), strip, route_body_bytes)
         self.site = SiteRoutes(("front.test",), [route])
