@@ -12,6 +12,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REPORT := build/tests.xml
+# Tests wait for other programs more than they compute; the tests of a file stay together.
+TEST_PROCESSES ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -26,7 +28,7 @@ test: $(VENV)/test.stamp
 	@$(BIN)/python -m tests.e2e.autobahn_suite
 	@mkdir -p $(dir $(REPORT))
 	@rm -f $(REPORT)
-	$(BIN)/python -m pytest --junitxml=$(REPORT) $(PYTEST)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --junitxml=$(REPORT) $(PYTEST)
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .

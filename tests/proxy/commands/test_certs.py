@@ -14,11 +14,9 @@ from proxy.config.model import Config
 from proxy.errors import StartupError
 from tests.proxy.commands.own_files import write_files
 
-NOW = datetime.now(UTC)
 
-
-def table(storage: str, config: Config | None, now: datetime = NOW) -> list[list[str]]:
-    lines = list_certificates(storage, config, now)
+def table(storage: str, config: Config | None, now: datetime | None = None) -> list[list[str]]:
+    lines = list_certificates(storage, config, now or datetime.now(UTC))
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
 
 
