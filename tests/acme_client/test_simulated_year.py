@@ -31,7 +31,7 @@ ENOUGH_FOR_SPREAD = 300
 """With fewer names a day or a week has too few renewals to say anything about their spread."""
 
 NAMES = int(os.environ.get("VESTIBULE_YEAR_NAMES", "60"))
-"""A thousand take a quarter of an hour; ``VESTIBULE_YEAR_NAMES=1000`` asks for it."""
+"""A thousand take up to twenty minutes; ``VESTIBULE_YEAR_NAMES=1000`` asks for it."""
 
 OUTAGE = (250, 257)
 """Days."""
