@@ -75,16 +75,21 @@ anyio.run(main)
 
 async def test_a_request_that_outlives_the_event_loop() -> None:
     finish = threading.Event()
+    before: set[threading.Thread] = set()
     threads: list[threading.Thread] = []
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(at_the_ca, finish.wait)
             await anyio.wait_all_tasks_blocked()
-            threads.extend(t for t in threading.enumerate() if t.name == "request to a CA")
+            threads.extend(set(threading.enumerate()) - before)
             group.cancel_scope.cancel()
 
-    await anyio.to_thread.run_sync(lambda: anyio.run(main))
+    def run() -> None:
+        before.update(threading.enumerate())
+        anyio.run(main)
+
+    await anyio.to_thread.run_sync(run)
     finish.set()
     [thread] = threads
     thread.join()  # and nothing is raised in it
