@@ -24,7 +24,7 @@ from acme_client.errors import BadCertificate
 from acme_client.failover import AttemptFailed, Miss, Outcome, issue_from_first
 from acme_client.issuer import IssuanceTask
 from acme_client.outage import Outages
-from acme_client.renewal import is_hurried
+from acme_client.renewal import is_hurried, is_out_of_turn
 from acme_client.state import CertificateState, failure_of
 from acme_client.store.interface import Lock, NewCertificate, StoredCertificate
 from acme_client.tended import Tended, after_interruption
@@ -88,8 +88,12 @@ class Attempts:
         stored = await on_disk(lambda: store.save_certificate(item.id, new, lock))
         item.stored = stored
         old = task.replaces
-        hurried = old is not None and is_hurried(old.not_before, old.not_after, now)
-        state = CertificateState(fingerprint=stored.fingerprint, hurried=hurried)
+        dates = None if old is None else (old.not_before, old.not_after)
+        state = CertificateState(
+            fingerprint=stored.fingerprint,
+            hurried=dates is not None and is_hurried(*dates, now),
+            out_of_turn=dates is None or is_out_of_turn(*dates, now),
+        )
         await care.remember(item, state)
         await issuer.settle(task, care.environment)
         care.installed(item)

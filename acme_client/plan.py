@@ -94,6 +94,7 @@ def issuing_plan(
         own.window,
         spread_of(stored.fingerprint),
         hurried=own.hurried,
+        out_of_turn=own.out_of_turn,
     )
     if state.retry_at is not None and state.retry_at > renewal.at:
         reason = f"the next try after a failure; due since {renewal.at:%Y-%m-%d}: {renewal.rule}"

@@ -7,12 +7,15 @@ The rule, from the certificate's own lifetime, so that 160 hours, 45 and 90 days
    revocation), but never later than when 1/6 of the lifetime is left.
 
 A CA whose windows always lie in the past must not have us order in a circle: where a certificate
-already came of a hurried renewal (its predecessor was not even half through), rule 2 waits until
-it is a day, or 1/20 of its lifetime, old.
+already came of a hurried renewal (its predecessor was not even a third through), rule 2 waits
+until it is a day, or 1/20 of its lifetime, old.
 
 Both are spread: each certificate has a chance in [0, 1) drawn from its fingerprint, the same
 after a restart, which picks its point in the window (RFC 9773 §4.2) or advances rule 1 by up to
-1/10 of the lifetime. So a thousand certificates of one day do not come back on one day.
+1/10 of the lifetime. That keeps apart what is apart, but to part a thousand certificates of one
+day by it would take years. So one that was issued *out of turn*, at a moment that many may have
+shared (the first start, another CA, an incident, the end of an outage), is renewed at any point
+between 2/3 of its lifetime left and the share of rule 1: once, and its successors are apart.
 """
 
 from __future__ import annotations
@@ -27,8 +30,11 @@ SHARE_LEFT_SHORT_LIVED = 1 / 2
 SHARE_LEFT_AT_LEAST = 1 / 6
 SHARE_LEFT_ALERT = 1 / 4
 SPREAD = 1 / 10
+SHARE_LEFT_OUT_OF_TURN = 2 / 3
+LATE_SHARE = 1 / 20
+"""A renewal that is late by more of the lifetime than this waited for something, with others."""
 
-HURRIED_SHARE = 1 / 2
+HURRIED_SHARE = 1 - SHARE_LEFT_OUT_OF_TURN
 """A certificate that is replaced at less than this was renewed in a hurry..."""
 AFTER_HURRY = timedelta(days=1)
 AFTER_HURRY_SHARE = 1 / 20
@@ -72,6 +78,13 @@ def is_hurried(not_before: datetime, not_after: datetime, now: datetime) -> bool
     return now < not_before + (not_after - not_before) * HURRIED_SHARE
 
 
+def is_out_of_turn(not_before: datetime, not_after: datetime, now: datetime) -> bool:
+    """Whether to replace a certificate of these dates now is earlier or later than its own time."""
+    lifetime = not_after - not_before
+    latest = not_after - lifetime * (_share_left(lifetime) - LATE_SHARE)
+    return is_hurried(not_before, not_after, now) or now > latest
+
+
 def renewal_time(
     not_before: datetime,
     not_after: datetime,
@@ -79,6 +92,7 @@ def renewal_time(
     chance: float,
     *,
     hurried: bool = False,
+    out_of_turn: bool = False,
 ) -> RenewalTime:
     """When to renew a certificate of these dates; ``hurried`` if it came of a hurried renewal."""
     lifetime = not_after - not_before
@@ -91,10 +105,18 @@ def renewal_time(
         if suggested <= latest:
             return RenewalTime(suggested, "the CA's suggested window (ARI)")
         return RenewalTime(latest, "1/6 of the lifetime left (the CA's window is later)")
-    short = lifetime < SHORT_LIVED
-    share = SHARE_LEFT_SHORT_LIVED if short else SHARE_LEFT
+    share = _share_left(lifetime)
+    ordinary = "1/2" if share == SHARE_LEFT_SHORT_LIVED else "1/3"
+    if out_of_turn:
+        at = not_after - lifetime * (share + (SHARE_LEFT_OUT_OF_TURN - share) * chance)
+        rule = f"{ordinary} to 2/3 of the lifetime left, at random after an issuance out of turn"
+        return RenewalTime(at, rule)
     at = not_after - lifetime * (share + SPREAD * chance)
-    return RenewalTime(at, f"{'1/2' if short else '1/3'} of the lifetime left")
+    return RenewalTime(at, f"{ordinary} of the lifetime left")
+
+
+def _share_left(lifetime: timedelta) -> float:
+    return SHARE_LEFT_SHORT_LIVED if lifetime < SHORT_LIVED else SHARE_LEFT
 
 
 def alert_time(not_before: datetime, not_after: datetime) -> datetime:

@@ -65,17 +65,25 @@ class CertificateState:
     window: RenewalWindow | None = None
     ask_at: datetime | None = None
     fingerprint: str | None = None
-    """The certificate that ``window``, ``ask_at``, ``alerted``, ``hurried`` are about."""
+    """The certificate that what follows, ``window`` and ``ask_at`` are about."""
     alerted: bool = False
     hurried: bool = False
     """Whether its predecessor was replaced early; see ``renewal``."""
+    out_of_turn: bool = False
+    """Whether it was issued at a moment that many may have shared; see ``renewal``."""
 
     def about(self, fingerprint: str) -> CertificateState:
         """This state, without what it says about another certificate."""
         if self.fingerprint == fingerprint:
             return self
         return replace(
-            self, fingerprint=fingerprint, window=None, ask_at=None, alerted=False, hurried=False
+            self,
+            fingerprint=fingerprint,
+            window=None,
+            ask_at=None,
+            alerted=False,
+            hurried=False,
+            out_of_turn=False,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -96,6 +104,7 @@ class CertificateState:
             "fingerprint": self.fingerprint,
             "alerted": self.alerted,
             "hurried": self.hurried,
+            "out_of_turn": self.out_of_turn,
         }
 
     @classmethod
@@ -117,6 +126,8 @@ class CertificateState:
             fingerprint=document["fingerprint"],
             alerted=document["alerted"],
             hurried=document["hurried"],
+            # Documents of earlier versions do not have it.
+            out_of_turn=document.get("out_of_turn", False),
         )
 
 

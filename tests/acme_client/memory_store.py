@@ -52,6 +52,7 @@ class MemoryStore:
         self._documents: dict[str, Document] = {}
         self._held: set[str] = set()
         self.saved: list[StoredCertificate] = []
+        self.by_fingerprint: dict[str, StoredCertificate] = {}
 
     def load_certificate(self, certificate_id: str) -> StoredCertificate | None:
         return self._certificates.get(certificate_id)
@@ -81,6 +82,7 @@ class MemoryStore:
         )
         self._certificates[certificate_id] = stored
         self.saved.append(stored)
+        self.by_fingerprint[stored.fingerprint] = stored
         return stored
 
     def certificate_ids(self) -> list[str]:

@@ -63,7 +63,9 @@ async def test_a_success_clears_the_record(setting: Setting) -> None:
     setting.issuer.script = None
     await setting.attempts.attempt(setting.item, urgent=True)
     assert setting.item.stored is not None
-    assert setting.kept() == CertificateState(fingerprint=setting.item.stored.fingerprint)
+    assert setting.kept() == CertificateState(
+        fingerprint=setting.item.stored.fingerprint, out_of_turn=True
+    )
 
 
 async def test_what_is_not_due_is_not_done(setting: Setting) -> None:
@@ -113,15 +115,24 @@ async def test_an_outage_holds_without_a_record(setting: Setting) -> None:
     assert setting.attempts.hold(setting.item) == setting.item.hold_until
 
 
-async def test_a_renewal_within_half_of_the_lifetime_is_a_hurry(setting: Setting) -> None:
+async def test_a_renewal_within_a_third_of_the_lifetime_is_a_hurry(setting: Setting) -> None:
     await setting.attempts.attempt(setting.item)
     assert not setting.kept().hurried
     setting.clock.clock.advance(DAY)
     await setting.attempts.attempt(setting.item, force=True)
     assert setting.kept().hurried
-    setting.clock.clock.advance(50 * DAY)
+    setting.clock.clock.advance(31 * DAY)
     await setting.attempts.attempt(setting.item, force=True)
     assert not setting.kept().hurried
+
+
+async def test_what_is_issued_first_in_a_hurry_or_late_is_out_of_turn(setting: Setting) -> None:
+    seen = []
+    for wait in (0, 60, 1, 55, 70):
+        setting.clock.clock.advance(wait * DAY)
+        await setting.attempts.attempt(setting.item, force=True)
+        seen.append(setting.kept().out_of_turn)
+    assert seen == [True, False, True, False, True]
 
 
 async def test_an_attempt_that_was_cut_off_is_noted_by_the_next(setting: Setting) -> None:

@@ -119,7 +119,8 @@ async def test_renewal_at_a_third_for_a_year(tmp_path: Path) -> None:
             assert stored.not_after - managed.clock.now() >= 29 * DAY
         first, *others = managed.kinds()
         assert (first, set(others)) == ("issued", {"renewed"})
-        assert 6 <= len(others) <= 7
+        # The first one comes at random from a third of the lifetime on.
+        assert 6 <= len(others) <= 8
         assert all(task.replaces for task in managed.issuer.tasks[1:])
 
 
@@ -185,7 +186,7 @@ async def test_an_error_when_asking_changes_nothing(tmp_path: Path) -> None:
         assert 4 <= managed.issuer.asked <= 6
         plan = managed.status().plan
         assert plan.action is Action.RENEW
-        assert plan.reason == "1/3 of the lifetime left"
+        assert plan.reason.startswith("1/3 to 2/3 of the lifetime left")
 
 
 # Failing.
@@ -291,7 +292,8 @@ async def test_a_ca_that_comes_up_is_used_within_seconds(tmp_path: Path) -> None
 async def test_an_outage_of_a_week_is_survived(tmp_path: Path) -> None:
     managed = Managed(tmp_path, request())
     async with managed.running():
-        await managed.clock.advance(50 * DAY)
+        due = managed.status().plan.at
+        await managed.clock.advance(due - DAY - managed.clock.now())
         managed.issuer.script = lambda task: IssuerUnreachable("500")
         await managed.clock.advance(8 * DAY)
         managed.issuer.script = None

@@ -58,6 +58,9 @@ def test_a_good_certificate_is_renewed_by_its_lifetime(stored: StoredCertificate
     assert found.action is Action.RENEW
     assert START + 50 * DAY < found.at <= START + 60 * DAY
     assert found.reason == "1/3 of the lifetime left"
+    parted = plan(stored, replace(IDLE, alerted=True, out_of_turn=True))
+    assert START + 30 * DAY < parted.at <= START + 60 * DAY
+    assert parted.reason.startswith("1/3 to 2/3 of the lifetime left")
 
 
 def test_other_issues_are_reasons_to_order_now(stored: StoredCertificate) -> None:

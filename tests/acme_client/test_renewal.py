@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from acme_client.renewal import (
     alert_time,
     ask_time,
     is_hurried,
+    is_out_of_turn,
     renewal_time,
     spread_of,
 )
@@ -73,8 +76,45 @@ def test_a_hurried_renewal_is_not_followed_by_another_at_once() -> None:
 
 def test_what_a_hurry_is() -> None:
     end = START + 90 * DAY
-    assert is_hurried(START, end, START + 44 * DAY)
-    assert not is_hurried(START, end, START + 45 * DAY)
+    assert is_hurried(START, end, START + 29 * DAY)
+    assert not is_hurried(START, end, START + 31 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "first", "last"),
+    [(90 * DAY, 30 * DAY, 64.5 * DAY), (160 * HOUR, 160 * HOUR / 3, 88 * HOUR)],
+)
+def test_its_own_time(lifetime: timedelta, first: timedelta, last: timedelta) -> None:
+    def out_of_turn(after: timedelta) -> bool:
+        return is_out_of_turn(START, START + lifetime, START + after)
+
+    assert [out_of_turn(first + after) for after in (-MINUTE, MINUTE)] == [True, False]
+    assert [out_of_turn(last + after) for after in (-MINUTE, MINUTE)] == [False, True]
+
+
+@given(LIFETIMES, CHANCES, st.booleans())
+def test_who_keeps_to_the_plan_is_in_turn(lifetime: timedelta, chance: float, before: bool) -> None:
+    end = START + lifetime
+    due = renewal_time(START, end, None, chance, out_of_turn=before).at
+    # The dates in certificates are whole seconds; a lifetime of an hour has many of them.
+    assert not is_out_of_turn(START, end, due + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "latest"), [(90 * DAY, 30 * DAY), (45 * DAY, 15 * DAY), (160 * HOUR, 80 * HOUR)]
+)
+def test_after_an_issuance_out_of_turn_at_any_time_from_a_third_on(
+    lifetime: timedelta, latest: timedelta
+) -> None:
+    end = START + lifetime
+
+    def left(chance: float) -> timedelta:
+        return end - renewal_time(START, end, None, chance, out_of_turn=True).at
+
+    assert abs(left(0) - latest) < MINUTE
+    assert abs(left(0.5) - (latest + lifetime * 2 / 3) / 2) < MINUTE
+    assert abs(left(1) - lifetime * 2 / 3) < MINUTE
+    assert "at random" in renewal_time(START, end, None, 0, out_of_turn=True).rule
 
 
 def test_the_ca_may_delay_to_a_sixth() -> None:
@@ -105,6 +145,11 @@ def test_spread_is_a_chance_that_stays() -> None:
     assert spread_of("0" * 64) == 0
     assert 0.99 < spread_of("f" * 64) < 1
     assert spread_of("8" + "0" * 63) == 0.5
+    tenths = Counter(
+        int(10 * spread_of(sha256(b"%d" % number).hexdigest())) for number in range(10_000)
+    )
+    # Five standard deviations of a binomial.
+    assert all(abs(tenths[tenth] - 1000) < 150 for tenth in range(10))
 
 
 def test_the_alert_is_at_a_quarter() -> None:

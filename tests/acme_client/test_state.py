@@ -43,6 +43,7 @@ states = st.builds(
     fingerprint=st.none() | st.text(),
     alerted=st.booleans(),
     hurried=st.booleans(),
+    out_of_turn=st.booleans(),
 )
 
 
@@ -51,14 +52,21 @@ def test_there_and_back(state: CertificateState) -> None:
     assert CertificateState.from_json(json.loads(json.dumps(state.to_json()))) == state
 
 
+def test_a_document_of_an_earlier_version() -> None:
+    document = CertificateState(hurried=True).to_json()
+    del document["out_of_turn"]
+    assert CertificateState.from_json(document) == CertificateState(hurried=True)
+
+
 def test_what_is_about_another_certificate_is_dropped() -> None:
     window = RenewalWindow(START, START + DAY)
     state = CertificateState(
-        failures=2, window=window, ask_at=START, alerted=True, fingerprint="one"
+        failures=2, window=window, ask_at=START, alerted=True, out_of_turn=True, fingerprint="one"
     )
     assert state.about("one") is state
     other = state.about("two")
     assert (other.window, other.ask_at, other.alerted) == (None, None, False)
+    assert not other.out_of_turn
     assert (other.failures, other.fingerprint) == (2, "two")
 
 

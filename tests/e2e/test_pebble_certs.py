@@ -352,7 +352,7 @@ def test_explaining_a_failure_and_what_works(
     (found,) = json.loads(good.stdout)
     assert found["well"]
     assert found["served"]["directory"] == server.directory
-    assert found["next"]["rule"] == "1/3 of the lifetime left"
+    assert found["next"]["rule"].startswith("1/3 to 2/3 of the lifetime left")
     levels = {finding["text"]: finding["level"] for finding in found["findings"]}
     assert levels[f"127.0.0.1:{ports[1].number} gives our answers to challenges"] == "ok"
     assert levels[f"127.0.0.1:{ports[0].number} serves the stored certificate"] == "ok"
