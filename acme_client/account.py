@@ -23,7 +23,7 @@ from acme_client.errors import AccountUnknown, RequestError
 from acme_client.keys import CertificateKey, certificate_key_from_pem, generate_key, key_to_pem
 from acme_client.store.interface import Store
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 ACCOUNT_KEY_TYPE = "p256"
 """Every CA takes ES256 (RFC 8555 §6.2 requires it), and it is the cheapest."""

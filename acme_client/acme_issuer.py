@@ -30,7 +30,7 @@ from acme_client.session import AcmeSession, AcmeSettings
 from acme_client.store.interface import NewCertificate, StoredCertificate
 from acme_client.transport import check_url
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 
 class AcmeIssuer:

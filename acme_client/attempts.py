@@ -31,7 +31,7 @@ from acme_client.tended import Tended, after_interruption
 from acme_client.trial import try_certificate
 from acme_client.worker import on_disk
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 
 class Attempts:

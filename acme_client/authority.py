@@ -56,7 +56,7 @@ from acme_client.wire import (
     parse_renewal_info,
 )
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 NONCE_TRIES = 10
 """Each refusal brings a fresh nonce. A test server that refuses half of them is survived."""

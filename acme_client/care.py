@@ -22,7 +22,7 @@ from acme_client.state import CertificateState
 from acme_client.tended import Tended
 from acme_client.worker import on_disk
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 NEVER_SAYS_ASK_AGAIN = timedelta(days=7)
 """How soon an issuer without ARI is asked whether it has some now."""

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from acme_client.errors import StoreError, UnsafeKeyFile
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 PRIVATE_FILE = 0o600
 PUBLIC_FILE = 0o644

@@ -29,7 +29,7 @@ from acme_client.errors import (
 from acme_client.issuer import Environment, IssuanceTask, Issuer
 from acme_client.store.interface import NewCertificate
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ import anyio.to_thread
 from acme_client.errors import RequestError
 from acme_client.store.interface import StoredCertificate
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 EVENTS = ("issued", "renewed", "failed", "expiring")
 DEFAULT_SECONDS = 60.0

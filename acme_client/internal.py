@@ -35,7 +35,7 @@ from acme_client.names import ip_address
 from acme_client.store.interface import NewCertificate, Store, StoredCertificate
 from acme_client.worker import on_disk
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 INTERNAL = "internal"
 DOCUMENT = "internal-ca"

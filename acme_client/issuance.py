@@ -40,7 +40,7 @@ from acme_client.resources import Order
 from acme_client.store.interface import NewCertificate
 from acme_client.worker import on_disk
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 MAX_STEPS = 10
 """An order goes through at most four changes of status; a CA that sends it round is at fault."""

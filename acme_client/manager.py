@@ -32,7 +32,7 @@ from acme_client.store.interface import Store, StoredCertificate
 from acme_client.tended import Tended
 from acme_client.worker import on_disk
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 CONCURRENCY = 8
 """Orders at a time."""

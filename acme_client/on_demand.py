@@ -41,7 +41,7 @@ from acme_client.request import CertificateRequest
 from acme_client.store.interface import Store
 from acme_client.worker import on_disk
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 FOLDER = "on-demand"
 LEDGER_DOCUMENT = "ledger/on-demand"

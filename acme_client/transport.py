@@ -33,7 +33,7 @@ from requests.adapters import BaseAdapter
 from acme_client.backoff import MAX_RETRY_AFTER
 from acme_client.errors import IssuerError, IssuerUnreachable, ProtocolViolation, RequestError
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 20.0

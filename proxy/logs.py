@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 ACCESS_LOGGER = "proxy.access"
-LOGGERS = ("proxy", "acme_client", "vestibule")
+LOGGERS = ("proxy", "acme_client")
 
 MAX_PENDING_BYTES = 4 * 1024 * 1024
 GATHER_SECONDS = 0.02

@@ -23,7 +23,7 @@ from acme_client.issuer import Environment
 from acme_client.store.interface import Lock
 from acme_client.worker import on_disk
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 ANSWER_LIFETIME = timedelta(hours=1)
 """Longer than any validation; what a crash leaves behind ends by itself."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     # At run time only those who look things up need dnspython.
     from acme_client.dns.lookup import Lookup
 
-logger = logging.getLogger("vestibule.acme.dns")
+logger = logging.getLogger(__name__)
 
 LABEL = "_acme-challenge"
 

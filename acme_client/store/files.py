@@ -34,7 +34,7 @@ from acme_client.errors import BadCertificate, StoreError, UnsafeKeyFile
 from acme_client.store.interface import Document, Lock, NewCertificate, StoredCertificate
 from acme_client.store.locks import FileLock
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 KEPT_GENERATIONS = 3
 

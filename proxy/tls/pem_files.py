@@ -36,7 +36,7 @@ from proxy.errors import CertificateFileError
 from proxy.limits import PEM_FILE_BYTES, PEM_POLL_SECONDS
 from proxy.tls.pem_pair import PemPair, date_fault, parse_pair
 
-logger = logging.getLogger("vestibule.tls")
+logger = logging.getLogger(__name__)
 
 
 def load_pair(chain_path: Path, key_path: Path) -> PemPair:

@@ -7,9 +7,12 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import acme_client
+import proxy
 from proxy.logs import (
     ACCESS_LOGGER,
     LOGGERS,
@@ -43,6 +46,17 @@ def pipe() -> Iterator[tuple[int, int]]:
             os.close(fd)
         except OSError:
             continue
+
+
+def test_every_logger_of_ours_is_set_up() -> None:
+    packages = Path(proxy.__file__).parent, Path(acme_client.__file__).parent
+    for file in (file for package in packages for file in package.rglob("*.py")):
+        text = file.read_text("utf-8")
+        # With the module's own name a logger is under that of its package.
+        assert set(re.findall(r"^logger = (.*)", text, re.MULTILINE)) <= {
+            "logging.getLogger(__name__)"
+        }, file
+    assert set(LOGGERS) == {"proxy", "acme_client"}
 
 
 def record(level: int, message: str, *arguments: object) -> logging.LogRecord:
