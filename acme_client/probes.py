@@ -15,7 +15,7 @@ import hashlib
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ import anyio.to_thread
 from acme_client.caa import CaaRecord, ancestors, why_not
 from acme_client.errors import AcmeClientError, NotPresented
 from acme_client.names import ip_address, is_wildcard
+from acme_client.resources import Directory
 from acme_client.session import Sight
 
 PROBE_SECONDS = 5.0
@@ -267,48 +268,69 @@ async def _get(address: str, port: int, name: str, token: str) -> bytes:
     return received
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A certificate that should be served."""
+
+    fingerprint: str | None = None
+    """None: there is none yet."""
+    key_type: str | None = None
+    """Where there are several: shown to a client that can read this kind alone."""
+
+    def __str__(self) -> str:
+        return f"{self.key_type} certificate" if self.key_type else "certificate"
+
+
 async def knock_https(
-    name: str, addresses: Sequence[str], doors: Doors, fingerprints: Collection[str]
+    name: str, addresses: Sequence[str], doors: Doors, wanted: Sequence[Wanted]
 ) -> list[Finding]:
-    """Who answers TLS for a name; ``fingerprints`` are those of its stored certificates."""
+    """Who answers TLS for a name, and whether with the certificates that are stored."""
+    return [
+        await _knock_https(name, address, doors, one)
+        for address in addresses[:MAX_ADDRESSES]
+        for one in wanted
+    ]
+
+
+async def _knock_https(name: str, address: str, doors: Doors, wanted: Wanted) -> Finding:
     assert doors.https is not None
-    subject, port = f"port {doors.https}", doors.https
-    findings = []
-    for address in addresses[:MAX_ADDRESSES]:
-        where = _written(address, port)
-        try:
-            shown = await anyio.to_thread.run_sync(
-                _handshake, address, port, name, abandon_on_cancel=True
+    subject, where = f"port {doors.https}", _written(address, doors.https)
+    try:
+        shown = await anyio.to_thread.run_sync(
+            _handshake, address, doors.https, name, wanted.key_type, abandon_on_cancel=True
+        )
+    except ssl.SSLError as error:
+        reason = (error.reason or str(error)).lower().replace("_", " ")
+        nothing_fits = "unrecognized name" in reason or "handshake failure" in reason
+        if nothing_fits and wanted.fingerprint is None:
+            return Finding(
+                Level.OK, subject, f"{where} answers, and has no {wanted} for {name} yet"
             )
-        except ssl.SSLError as error:
-            reason = (error.reason or str(error)).lower().replace("_", " ")
-            if "unrecognized name" in reason and not fingerprints:
-                text = f"{where} answers, and has no certificate for {name} yet"
-                findings.append(Finding(Level.OK, subject, text))
-            else:
-                text = f"{where}: no TLS with {name}: {reason}"
-                findings.append(Finding(doors.level, subject, text))
-            continue
-        except (OSError, TimeoutError) as error:
-            text = f"{where} does not answer from here: {_reason(error)}"
-            findings.append(Finding(doors.level, subject, text))
-            continue
-        if not fingerprints:
-            findings.append(Finding(Level.OK, subject, f"{where} answers TLS"))
-        elif shown in fingerprints:
-            text = f"{where} serves the stored certificate"
-            findings.append(Finding(Level.OK, subject, text))
-        else:
-            text = f"{where} serves another certificate for {name} than the one that is stored"
-            findings.append(Finding(Level.NOTE, subject, text))
-    return findings
+        only = "" if wanted.key_type is None else f" for a client of {wanted.key_type} alone"
+        # TLS 1.2 is how that client is made; a server may well refuse that.
+        level = Level.NOTE if "protocol version" in reason else doors.level
+        return Finding(level, subject, f"{where}: no TLS with {name}{only}: {reason}")
+    except (OSError, TimeoutError) as error:
+        text = f"{where} does not answer from here: {_reason(error)}"
+        return Finding(doors.level, subject, text)
+    if wanted.fingerprint is None:
+        return Finding(Level.OK, subject, f"{where} answers TLS")
+    if shown == wanted.fingerprint:
+        return Finding(Level.OK, subject, f"{where} serves the stored {wanted}")
+    text = f"{where} serves another {wanted} for {name} than the one that is stored"
+    return Finding(Level.NOTE, subject, text)
 
 
-def _handshake(address: str, port: int, name: str) -> str | None:
+def _handshake(address: str, port: int, name: str, key_type: str | None) -> str | None:
     """The fingerprint of what is shown; nothing is verified, for that is not the question."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    if key_type is not None:
+        # Before TLS 1.3 the cipher suite says what kind of key there must be; how to offer
+        # signature algorithms is beyond the ssl module.
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("ECDHE+aRSA" if key_type.startswith("rsa") else "ECDHE+aECDSA")
     is_address = ip_address(name) is not None
     # A wildcard stands for any label.
     server_name = None if is_address else name.replace("*.", "vestibule-doctor.", 1)
@@ -336,19 +358,24 @@ def _reason(error: BaseException) -> str:
 # The CA.
 
 
-def judge_sight(label: str, sight: Sight, profile: str | None = None) -> list[Finding]:
-    """What a CA says of itself against what is set for it; ``profile`` is a site's own (pure)."""
+def judge_sight(label: str, sight: Sight) -> list[Finding]:
+    """What a CA says of itself against what is set for it (pure)."""
     directory = sight.directory
     findings = [Finding(Level.OK, "ca", f"{label} answers ({directory.url})")]
     if directory.external_account_required and not (sight.has_binding or sight.has_account):
         text = f"{label} wants external account binding: set eab with its key id and HMAC key"
         findings.append(Finding(Level.PROBLEM, "ca", text))
-    wanted = profile or sight.profile
-    if wanted is not None and wanted not in directory.profiles:
-        offers = ", ".join(sorted(directory.profiles)) or "none"
-        text = f"{label} has no profile {wanted!r}; it offers {offers}"
-        findings.append(Finding(Level.PROBLEM, "ca", text))
+    findings += judge_profile(label, directory, sight.profile)
     return [*findings, judge_clock(label, sight.clock_ahead)]
+
+
+def judge_profile(label: str, directory: Directory, wanted: str | None) -> list[Finding]:
+    """Whether a CA has the profile that an issuer or a site asks for (pure)."""
+    if wanted is None or wanted in directory.profiles:
+        return []
+    offers = ", ".join(sorted(directory.profiles)) or "none"
+    text = f"{label} has no profile {wanted!r}; it offers {offers}"
+    return [Finding(Level.PROBLEM, "ca", text)]
 
 
 def judge_clock(label: str, ahead: timedelta) -> Finding:
@@ -365,7 +392,7 @@ def judge_clock(label: str, ahead: timedelta) -> Finding:
 
 
 async def look_at_ca(
-    label: str, look: Callable[[], Awaitable[Sight]], profile: str | None = None
+    label: str, look: Callable[[], Awaitable[Sight]]
 ) -> tuple[Sight | None, list[Finding]]:
     """A CA as it is now, and what is to be said about that."""
     with anyio.move_on_after(PROBE_SECONDS):
@@ -374,6 +401,6 @@ async def look_at_ca(
         except AcmeClientError as error:
             text = f"{label} cannot be used now: {error}"
             return None, [Finding(Level.PROBLEM, "ca", text)]
-        return sight, judge_sight(label, sight, profile)
+        return sight, judge_sight(label, sight)
     text = f"{label} does not answer within {PROBE_SECONDS:g} s"
     return None, [Finding(Level.PROBLEM, "ca", text)]

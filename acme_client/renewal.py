@@ -54,6 +54,9 @@ class RenewalWindow:
     end: datetime
     explanation_url: str | None = None
 
+    def __str__(self) -> str:
+        return f"between {self.start:%Y-%m-%d %H:%M} and {self.end:%Y-%m-%d %H:%M} UTC"
+
     @property
     def plausible(self) -> bool:
         """RFC 9773 §4.2: a window whose end is not after its start counts as no answer."""

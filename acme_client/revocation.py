@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from acme_client.compromised import mark_compromised
 from acme_client.errors import AcmeClientError, RequestError
+from acme_client.internal import INTERNAL
 from acme_client.issuer import Environment, Issuer
 from acme_client.store.interface import StoredCertificate
 from acme_client.worker import on_disk
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 REASONS = {
     "unspecified": 0,
@@ -43,6 +44,13 @@ async def revoke_and_replace(
         raise RequestError(f"reason {reason!r}: allowed are {', '.join(REASONS)}")
     if certificate is None:
         raise RequestError(f"there is no certificate {certificate_id} to revoke")
+    if certificate.directory == INTERNAL:
+        # Before anything is done: a half of what was asked for would look like all of it.
+        raise RequestError(
+            f"{certificate_id} is from the internal CA, which keeps no list of revoked "
+            f"certificates: this one ends by itself at {certificate.not_after:%Y-%m-%d %H:%M} UTC; "
+            "to put another with a new key in its place, renew it by force"
+        )
     issuer = next((i for i in issuers if i.directory == certificate.directory), None)
     if issuer is None:
         raise RequestError(

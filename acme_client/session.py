@@ -55,7 +55,7 @@ from acme_client.store.interface import NewCertificate, StoredCertificate
 from acme_client.transport import Transport
 from acme_client.worker import at_the_ca, on_disk
 
-logger = logging.getLogger("vestibule.acme")
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -191,14 +191,14 @@ class AcmeSession:
         await Issuance(self._conversation, task, self._slug, None).forget()
 
     def _profile(self, task: IssuanceTask, directory: Directory) -> str | None:
-        """The profile to order: the site's, else the issuer's, else what addresses need."""
-        wanted = task.request.profile or self._settings.profile
-        if wanted is None:
-            short = any(ip_address(name) for name in task.request.names)
-            offered = SHORT_LIVED_PROFILE in directory.profiles
-            return SHORT_LIVED_PROFILE if short and offered else None
-        if wanted not in directory.profiles:
-            offers = ", ".join(sorted(directory.profiles)) or "none"
+        """The profile to order: the site's, else what addresses need, else the issuer's."""
+        wanted, offered = task.request.profile, directory.profiles
+        if wanted is None and any(ip_address(name) for name in task.request.names):
+            # Let's Encrypt has addresses under this one alone, whatever is right for names.
+            wanted = SHORT_LIVED_PROFILE if SHORT_LIVED_PROFILE in offered else None
+        wanted = wanted or self._settings.profile
+        if wanted is not None and wanted not in offered:
+            offers = ", ".join(sorted(offered)) or "none"
             raise RequestError(f"profile {wanted!r}: {directory.url} offers {offers}")
         return wanted
 

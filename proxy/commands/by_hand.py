@@ -83,13 +83,6 @@ class Bench:
         request = next(r for r in self.requests if certificate_id in r.certificate_ids)
         return certificate_id == request.id not in configured
 
-    def chosen(self, names: Sequence[str]) -> Iterator[str]:
-        """The ids of the certificates to work on: all of a request, or the one that was named."""
-        for request in self.requests:
-            ids = request.certificate_ids
-            exact = [one for one in ids if one in names and one != request.id]
-            yield from exact or ids
-
 
 Job = Callable[[Bench, str], Awaitable[None]]
 Say = Callable[[str], None]
@@ -188,7 +181,7 @@ async def _do(
             note_change(store, certificate_id, datetime.now(UTC))
 
     async with anyio.create_task_group() as group:
-        for certificate_id in bench.chosen(names):
+        for certificate_id in chosen_ids(requests, names):
             group.start_soon(one, certificate_id)
     return EXIT_FAILED if failures else 0
 
@@ -209,6 +202,14 @@ def requests_for(
             request = _on_demand(config, solvers, name)
         found[request.id] = request
     return tuple(found.values())
+
+
+def chosen_ids(requests: Sequence[CertificateRequest], names: Sequence[str]) -> Iterator[str]:
+    """The ids of the certificates that are meant: all of a request, or the one that was named."""
+    for request in requests:
+        ids = request.certificate_ids
+        exact = [one for one in ids if one in names and one != request.id]
+        yield from exact or ids
 
 
 def _on_demand(config: Config, solvers: Solvers, name: str) -> CertificateRequest:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,9 +27,11 @@ from acme_client import (
     AcmeIssuer,
     CertificateManager,
     CertificateRequest,
+    CertificateStatus,
     Environment,
     Issuer,
     Store,
+    StoredCertificate,
     StoreError,
     SystemClock,
     open_store,
@@ -45,9 +47,11 @@ from acme_client.probes import (
     Proof,
     Resolver,
     SystemResolver,
+    Wanted,
     bounded,
     check_caa,
     find_addresses,
+    judge_profile,
     knock_http,
     knock_https,
     look_at_ca,
@@ -61,7 +65,7 @@ from proxy.certificate_settings import (
     try_ca_certificates,
     try_settings,
 )
-from proxy.commands.by_hand import WrongUsage, at_work, requests_for
+from proxy.commands.by_hand import WrongUsage, at_work, chosen_ids, requests_for
 from proxy.config.model import Config
 from proxy.errors import CertificateFileError, ConfigError, StartupError
 from proxy.processes import become, find_user
@@ -130,7 +134,7 @@ def _prepare(config: Config, environ: Mapping[str, str]) -> None:
     prepare_environment(environ)
     prepare_imports(config)
     logs.configure("error")
-    logging.getLogger("vestibule.acme").setLevel(logging.CRITICAL)
+    logging.getLogger("acme_client").setLevel(logging.CRITICAL)
 
 
 # What needs no network.
@@ -175,10 +179,8 @@ class Examiner:
     resolver: Resolver
     proof: Proof | None
 
-    async def examine(
-        self, request: CertificateRequest, fingerprints: Collection[str]
-    ) -> list[Finding]:
-        """What a CA would find about the names of one certificate."""
+    async def examine(self, request: CertificateRequest, wanted: Sequence[Wanted]) -> list[Finding]:
+        """What a CA would find about the names of one request; ``wanted`` should be served."""
         issuers = [
             issuer
             for issuer in self.config.acme.issuers
@@ -186,18 +188,19 @@ class Examiner:
         ]
         if all(issuer.is_internal for issuer in issuers):
             return [Finding(Level.OK, "ca", "the internal CA asks nobody")]
-        sight = next((self.sights[i.name] for i in issuers if i.name in self.sights), None)
-        identities = sight.directory.caa_identities if sight else ()
+        seen = [(i.name, self.sights[i.name].directory) for i in issuers if i.name in self.sights]
+        identities = seen[0][1].caa_identities if seen else ()
         doors = self._doors(issuers[0].directory)
         found: dict[str, list[Finding]] = {}
 
         async def look(name: str) -> None:
-            found[name] = await self._look_at(name, request, doors, identities, fingerprints)
+            found[name] = await self._look_at(name, request, doors, identities, wanted)
 
         async with anyio.create_task_group() as group:
             for name in request.names:
                 group.start_soon(look, name)
-        return [finding for name in request.names for finding in found[name]]
+        unfit = [f for each in seen for f in judge_profile(*each, request.profile)]
+        return [*unfit, *(finding for name in request.names for finding in found[name])]
 
     async def _look_at(
         self,
@@ -205,7 +208,7 @@ class Examiner:
         request: CertificateRequest,
         doors: Doors,
         identities: Sequence[str],
-        fingerprints: Collection[str],
+        wanted: Sequence[Wanted],
     ) -> list[Finding]:
         kinds = request.challenge_kinds(name)
         findings: list[Finding] = []
@@ -218,7 +221,7 @@ class Examiner:
             if doors.http is not None and "http-01" in kinds:
                 said += await knock_http(name, addresses, doors, self.proof)
             if doors.https is not None and "tls-alpn-01" in kinds:
-                said += await knock_https(name, addresses, doors, fingerprints)
+                said += await knock_https(name, addresses, doors, wanted)
             return said
 
         async with anyio.create_task_group() as group:
@@ -273,8 +276,8 @@ async def _examine_all(config: Config) -> list[Group]:
 
         async def look(request: CertificateRequest) -> None:
             async with limiter:
-                stored = await anyio.to_thread.run_sync(_fingerprints, store, request)
-                places[request.id] = await examiner.examine(request, stored)
+                wanted, told = await anyio.to_thread.run_sync(_look_at_stored, store, request)
+                places[request.id] = [*told, *await examiner.examine(request, wanted)]
 
         with anyio.move_on_after(ALL_SECONDS):
             async with anyio.create_task_group() as group:
@@ -290,14 +293,14 @@ async def _explain(
     environment = Environment(store, SystemClock(), Random())
     manager = CertificateManager(requests=requests, issuers=issuers, store=store)
     statuses = await manager.look()
-    chosen = [s for s in statuses if s.certificate_id in names] or statuses
+    ids = set(chosen_ids(requests, names))
+    chosen = [status for status in statuses if status.certificate_id in ids]
     sights, said = await _look_at_cas(issuers, environment)
     found = []
     with _proof(store) as proof:
         examiner = Examiner(config, sights, _resolver(config), proof)
         for status in chosen:
-            stored = await anyio.to_thread.run_sync(_fingerprints, store, status.request)
-            looked = await examiner.examine(status.request, stored)
+            looked = await examiner.examine(status.request, [_wanted(status)])
             found.append(await explain(status, issuers, environment, [*said, *looked]))
     return found
 
@@ -330,13 +333,38 @@ def _look_at_store(store: Store) -> Finding:
     return Finding(Level.OK, "store", "can be written, and keeps private files private")
 
 
-def _fingerprints(store: Store, request: CertificateRequest) -> tuple[str, ...]:
-    """Of what is stored; a store that cannot be read is told of elsewhere."""
-    try:
-        found = map(store.load_certificate, request.certificate_ids)
-        return tuple(stored.fingerprint for stored in found if stored is not None)
-    except StoreError:
-        return ()
+def _wanted(status: CertificateStatus) -> Wanted:
+    several = len(status.request.key_types) > 1
+    fingerprint = status.stored.fingerprint if status.stored is not None else None
+    return Wanted(fingerprint, status.key_type if several else None)
+
+
+def _look_at_stored(
+    store: Store, request: CertificateRequest
+) -> tuple[list[Wanted], list[Finding]]:
+    """What there is of each key type."""
+    wanted, findings = [], []
+    several = len(request.key_types) > 1
+    for key_type in request.key_types:
+        stored = None
+        try:
+            stored = store.load_certificate(request.certificate_id(key_type))
+        except StoreError as error:
+            findings.append(Finding(Level.PROBLEM, "stored", f"{key_type}: {error}"))
+        else:
+            findings.append(_judge_stored(key_type, stored))
+        fingerprint = stored.fingerprint if stored is not None else None
+        wanted.append(Wanted(fingerprint, key_type if several else None))
+    return wanted, findings
+
+
+def _judge_stored(key_type: str, stored: StoredCertificate | None) -> Finding:
+    if stored is None:
+        return Finding(Level.OK, "stored", f"{key_type}: none yet")
+    text = f"{key_type}: from {stored.directory}, valid until {stored.not_after:%Y-%m-%d %H:%M} UTC"
+    if stored.not_after <= datetime.now(UTC):
+        return Finding(Level.PROBLEM, "stored", f"{text}: expired")
+    return Finding(Level.OK, "stored", text)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,11 +28,13 @@ from acme_client.probes import (
     Level,
     Proof,
     SystemResolver,
+    Wanted,
     bounded,
     check_caa,
     find_addresses,
     is_own_address,
     judge_clock,
+    judge_profile,
     judge_sight,
     knock_http,
     knock_https,
@@ -243,10 +246,11 @@ async def test_who_answers_on_port_443(tls: tuple[int, str]) -> None:
     port, fingerprint = tls
     doors = Doors(None, port)
 
-    async def knock(name: str, *fingerprints: str) -> Finding:
-        return only(await knock_https(name, ["127.0.0.1"], doors, fingerprints))
+    async def knock(name: str, stored: str | None = None, key_type: str | None = None) -> Finding:
+        wanted = Wanted(stored, key_type)
+        return only(await knock_https(name, ["127.0.0.1"], doors, [wanted]))
 
-    found = await knock("a.example", "0123", fingerprint)
+    found = await knock("a.example", fingerprint)
     assert (found.level, "serves the stored certificate" in found.text) == (Level.OK, True)
     found = await knock("a.example", "0123")
     assert (found.level, "serves another certificate" in found.text) == (Level.NOTE, True)
@@ -255,11 +259,26 @@ async def test_who_answers_on_port_443(tls: tuple[int, str]) -> None:
     assert (found.level, "has no certificate for b.example yet" in found.text) == (Level.OK, True)
     found = await knock("b.example", fingerprint)
     assert (found.level, "no TLS with b.example" in found.text) == (Level.PROBLEM, True)
+    # Where there are two kinds, each has clients that can read nothing else.
+    found = await knock("a.example", fingerprint, "p256")
+    assert (found.level, "serves the stored p256 certificate" in found.text) == (Level.OK, True)
+    found = await knock("a.example", None, "rsa2048")
+    assert (found.level, "no rsa2048 certificate for a.ex" in found.text) == (Level.OK, True)
+    found = await knock("a.example", "0123", "rsa2048")
+    assert (found.level, "a client of rsa2048 alone" in found.text) == (Level.PROBLEM, True)
+
+
+async def test_each_stored_certificate_is_looked_for(tls: tuple[int, str]) -> None:
+    port, fingerprint = tls
+    wanted = [Wanted(fingerprint, "p256"), Wanted(None, "rsa2048")]
+    found = await knock_https("a.example", ["127.0.0.1"], Doors(None, port), wanted)
+    assert [one.level for one in found] == [Level.OK, Level.OK]
+    assert ["p256" in found[0].text, "rsa2048" in found[1].text] == [True, True]
 
 
 async def test_nobody_answers_on_port_443() -> None:
     doors = Doors(None, closed_port())
-    found = only(await knock_https("a.example", ["127.0.0.1"], doors, ()))
+    found = only(await knock_https("a.example", ["127.0.0.1"], doors, [Wanted()]))
     assert (found.level, "Connection refused" in found.text) == (Level.PROBLEM, True)
 
 
@@ -333,8 +352,19 @@ def test_a_ca_that_wants_a_binding() -> None:
     assert any("external account" in found.text for found in judge_sight("ca", sight()))
     for fine in (sight(bound=True), sight(account=True), sight(required=False)):
         assert all(found.level is Level.OK for found in judge_sight("ca", fine))
-    wrong = judge_sight("ca", sight(bound=True), "classic")
-    assert any("no profile 'classic'; it offers short" in found.text for found in wrong)
+
+
+def test_a_profile_that_there_is_not() -> None:
+    directory = sight().directory
+    for fine in (None, "short"):
+        assert judge_profile("ca", directory, fine) == []
+    found = only(judge_profile("ca", directory, "classic"))
+    assert (found.level, found.text) == (
+        Level.PROBLEM,
+        "ca has no profile 'classic'; it offers short",
+    )
+    wrong = judge_sight("ca", replace(sight(bound=True), profile="gold"))
+    assert any("no profile 'gold'; it offers short" in found.text for found in wrong)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,10 @@ import pytest
 
 from acme_client.compromised import compromised_keys
 from acme_client.errors import RequestError, ValidationFailed
+from acme_client.internal import InternalIssuer
+from acme_client.manager import CertificateManager
 from acme_client.revocation import REASONS
+from acme_client.store.files import FileStore
 from tests.acme_client.managed import Managed, request
 from tests.acme_client.support import FakeClock, ScriptedIssuer
 
@@ -75,3 +78,15 @@ async def test_what_cannot_be_revoked_is_told(tmp_path: Path) -> None:
     other = Managed(tmp_path, request(), issuers=[ScriptedIssuer(clock, name="other")])
     with pytest.raises(RequestError, match="from scripted, which is not configured"):
         await other.manager.revoke("a.example")
+
+
+async def test_the_internal_ca_revokes_nothing_and_says_so_before_anything_is_done(
+    tmp_path: Path,
+) -> None:
+    store = FileStore(tmp_path, FakeClock().now)
+    manager = CertificateManager(requests=[request()], issuers=[InternalIssuer()], store=store)
+    old = await manager.obtain("a.example")
+    with pytest.raises(RequestError, match=r"no list of revoked .* renew it by force"):
+        await manager.revoke("a.example", "keyCompromise")
+    assert store.load_certificate("a.example") == old
+    assert compromised_keys(store) == frozenset()

@@ -83,6 +83,11 @@ async def test_the_directory_is_believed_for_an_hour(simulation: Simulation) -> 
 async def test_addresses_get_the_short_lived_profile(simulation: Simulation) -> None:
     assert (await simulation.obtain("192.0.2.1")).profile == "shortlived"
     assert (await simulation.obtain("a.example")).profile is None
+    # What is set for names in general does not keep addresses from theirs; a site's word does.
+    issuer = simulation.make_issuer(profile="tlsserver")
+    assert (await simulation.obtain("192.0.2.2", issuer=issuer)).profile == "shortlived"
+    with pytest.raises(Refused):
+        await simulation.obtain("192.0.2.3", issuer=issuer, profile="tlsserver")
 
 
 async def test_the_site_goes_before_the_issuer(simulation: Simulation) -> None:

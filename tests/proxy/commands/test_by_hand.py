@@ -92,8 +92,12 @@ def test_names_that_are_not_asked_for(tmp_path: Path) -> None:
 def test_what_fails_is_told(tmp_path: Path) -> None:
     config, said = make_config(tmp_path), Said()
     assert issue(config, {}, (), said) == 0
-    # The internal CA revokes nothing: clients of it do not look.
-    assert revoke(config, {}, ["a.localhost"], said, reason="superseded") in (0, 1)
+    # The internal CA revokes nothing, says what to do, and leaves all as it is.
+    before = open_store(config.storage).load_certificate("a.localhost")
+    assert revoke(config, {}, ["a.localhost"], said, reason="superseded") == 1
+    assert "keeps no list of revoked certificates" in said[-1]
+    assert "renew it by force" in said[-1]
+    assert open_store(config.storage).load_certificate("a.localhost") == before
     with pytest.raises(WrongUsage, match="'boredom' is not allowed; allowed are unspecified"):
         revoke(config, {}, ["a.localhost"], said, reason="boredom")
 

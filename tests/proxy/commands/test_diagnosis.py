@@ -60,6 +60,36 @@ def test_the_internal_ca(tmp_path: Path) -> None:
     assert found["well"]
 
 
+def test_both_key_types_of_a_name(tmp_path: Path) -> None:
+    settings = {"directory": "internal", "key_types": ["p256", "rsa2048"]}
+    config, said = make_config(tmp_path, settings), Said()
+    assert doctor(config, {}, said, as_json=False) == 0
+    assert "  ok      stored: rsa2048: none yet" in said
+    assert issue(config, {}, (), said) == 0
+    said.clear()
+    assert doctor(config, {}, said, as_json=False) == 0
+    for key_type in ("p256", "rsa2048"):
+        assert any(f"stored: {key_type}: from internal, valid until" in line for line in said)
+
+    def explained(*names: str) -> list[str]:
+        said.clear()
+        assert explain_names(config, {}, names, said, as_json=True) == 0
+        return [found["id"] for found in json.loads("\n".join(said))]
+
+    assert explained("a.localhost") == ["a.localhost", "a.localhost+rsa2048"]
+    assert explained() == ["a.localhost", "a.localhost+rsa2048"]
+    assert explained("a.localhost+rsa2048") == ["a.localhost+rsa2048"]
+
+
+def test_a_sites_profile_that_the_ca_does_not_have(acme_ca: AcmeCA, tmp_path: Path) -> None:
+    site = {"names": ["*.example.com"], "upstreams": ["h:1"], "acme": {"profile": "gold"}}
+    with DnsServer(zone("example.com. TXT none")) as dns:
+        acme = closed(acme_ca, dns={**COMMAND, "resolvers": [f"127.0.0.1:{dns.port}"]})
+        config, said = make_config(tmp_path, acme, site), Said()
+        assert doctor(config, {}, said, as_json=False) == 1
+    assert any("has no profile 'gold'; it offers classic" in line for line in said)
+
+
 def test_a_ca_that_the_domain_does_not_allow(acme_ca: AcmeCA, tmp_path: Path) -> None:
     site = {"names": ["*.example.com"], "upstreams": ["h:1"]}
     with DnsServer(zone('example.com. CAA 0 issue "other.example"')) as dns:
