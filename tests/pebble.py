@@ -172,20 +172,21 @@ def run_pebble(
     chain_length: int = 1,
     validity_seconds: int | None = None,
     profiles: Mapping[str, Mapping[str, Any]] | None = None,
+    dns: str | None = None,
     start: bool = True,
 ) -> Iterator[Pebble]:
     """Run Pebble and its challenge test server.
 
     ``nonce_reject`` and ``authz_reuse`` are percentages; ``sleep`` lets Pebble wait up to 15 s
     before it validates, as it does by default; ``eab`` maps key ids to HMAC keys, which are then
-    required; ``profiles`` need Pebble 2.7.
+    required; ``profiles`` need Pebble 2.7; ``dns`` is a DNS server to ask in place of its own.
     """
     ca = trustme.CA()
     identity = ca.issue_cert("localhost", "127.0.0.1")
     ca.cert_pem.write_to_path(folder / "pebble-ca.pem")
     identity.cert_chain_pems[0].write_to_path(folder / "pebble.pem")
     identity.private_key_pem.write_to_path(folder / "pebble.key")
-    port, management, dns, dns_management = (free_port() for _ in range(4))
+    port, management, own_dns, dns_management = (free_port() for _ in range(4))
     config: dict[str, Any] = {
         "listenAddress": f"127.0.0.1:{port}",
         "managementListenAddress": f"127.0.0.1:{management}",
@@ -207,7 +208,7 @@ def run_pebble(
         ca_file=folder / "pebble-ca.pem",
         management=f"https://localhost:{management}",
         dns_management=f"http://127.0.0.1:{dns_management}",
-        dns=f"127.0.0.1:{dns}",
+        dns=dns or f"127.0.0.1:{own_dns}",
         http_port=http_port,
         tls_port=tls_port,
         folder=folder,
@@ -227,7 +228,7 @@ def run_pebble(
                 *("-management", f"127.0.0.1:{dns_management}"),
                 *("-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""),
                 *("-http01", "", "-https01", "", "-tlsalpn01", ""),
-                *_dns_flags(server.dns),
+                *_dns_flags(f"127.0.0.1:{own_dns}"),
             ],
             stdout=log,
             stderr=log,

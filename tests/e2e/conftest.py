@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.fronts import Backends, Front, Fronts
 from tests.e2e.pki import Pki
-from tests.e2e.programs import Program
+from tests.e2e.programs import Program, ReservedPort
 from tests.e2e.proxy_process import ENGINES, Value, Vestibule
 from tests.e2e.uvicorn_process import Uvicorn
 from tests.e2e.wire import close_all
@@ -92,6 +92,15 @@ def app_front(front: Front, uvicorn: Uvicorn, log_on_failure: list[Program]) -> 
     """A front whose Uvicorn runs."""
     log_on_failure.append(uvicorn)
     return front
+
+
+@pytest.fixture
+def ports() -> Iterator[tuple[ReservedPort, ReservedPort]]:
+    """HTTPS and HTTP of a proxy, known before it starts: a CA is told where it will be."""
+    pair = ReservedPort(), ReservedPort()
+    yield pair
+    for port in pair:
+        port.close()
 
 
 StartVestibule = Callable[..., Vestibule]

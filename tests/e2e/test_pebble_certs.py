@@ -8,10 +8,9 @@ commands beside a running server and without one.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -19,81 +18,31 @@ from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from tests.e2e.certificates import (
+    ISSUING,
+    Ports,
+    Start,
+    acme,
+    certs,
+    command,
+    names_of,
+    orders,
+    served,
+    site,
+    until_served,
+    verified,
+)
 from tests.e2e.clients import s_client
-from tests.e2e.programs import ROOT, ReservedPort
-from tests.e2e.proxy_process import COMMAND, Value, Vestibule, to_toml
+from tests.e2e.programs import ROOT
+from tests.e2e.proxy_process import COMMAND, Value, to_toml
 from tests.e2e.waiting import wait_until
 from tests.pebble import Pebble, PebbleFactory
 
 pytestmark = [pytest.mark.pebble]
 
-Start = Callable[..., Vestibule]
-Ports = tuple[ReservedPort, ReservedPort]
-
-ISSUING: Final = 40.0
-
 EAB: Final = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
-
-
-@pytest.fixture
-def ports() -> Iterator[Ports]:
-    """HTTPS and HTTP of the proxy; Pebble is told of both."""
-    pair = ReservedPort(), ReservedPort()
-    yield pair
-    for port in pair:
-        port.close()
-
-
-def acme(server: Pebble, **more: Value) -> dict[str, Value]:
-    return {"directory": server.directory, "ca_certificates": str(server.ca_file), **more}
-
-
-def site(*names: str, **more: Value) -> dict[str, Value]:
-    # Nobody listens there: what is looked at here ends before the backend.
-    return {"names": list(names), "upstreams": ["127.0.0.1:9"], **more}
-
-
-def certs(proxy: Vestibule, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``vestibule certs ...`` with the configuration of a proxy."""
-    return command("certs", *arguments, "--config", str(proxy.config_file))
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
-    )
-
-
-def served(port: int, name: str, *, algorithms: str = "ECDSA+SHA256") -> x509.Certificate | None:
-    """The certificate that an ordinary client gets."""
-    text = s_client(port, "-servername", name, "-sigalgs", algorithms)
-    if "-----BEGIN CERTIFICATE-----" not in text:
-        return None
-    return x509.load_pem_x509_certificate(text.encode())
-
-
-def until_served(proxy: Vestibule, name: str) -> x509.Certificate:
-    found = wait_until(
-        lambda: served(proxy.https, name), lambda: proxy.told(f"a certificate of {name}"), ISSUING
-    )
-    assert found is not None
-    return found
-
-
-def verified(server: Pebble, port: int, name: str) -> bool:
-    """Whether a client that trusts this Pebble accepts what it is shown."""
-    root = server.folder / "root.pem"
-    root.write_text(server.root_pem())
-    options = ("-servername", name, "-verify_hostname", name, "-CAfile", str(root))
-    return "Verify return code: 0 (ok)" in s_client(port, *options)
-
-
-def names_of(certificate: x509.Certificate) -> list[str]:
-    extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    return sorted(extension.value.get_values_for_type(x509.DNSName))
 
 
 def dns_command(server: Pebble, folder: Path) -> dict[str, Value]:
@@ -231,10 +180,6 @@ def voucher() -> Iterator[Voucher]:
     made = Voucher()
     yield made
     made.close()
-
-
-def orders(server: Pebble) -> int:
-    return len(re.findall(r"There are now \d+ orders in the db", server.log()))
 
 
 def test_names_on_demand_by_url(
