@@ -46,6 +46,10 @@ class Attempts:
         care = self._care
         return self._outages.hold(care.issuer_names(item), care.now(), care.chance())
 
+    def in_outage(self, item: Tended) -> bool:
+        """Whether its issuers were out of reach at the last try."""
+        return self._outages.is_known(self._care.issuer_names(item))
+
     async def attempt(self, item: Tended, *, urgent: bool = False, force: bool = False) -> None:
         """Issue if that is (still) due, if ``urgent`` also during a back-off, by ``force`` anyway.
 

@@ -17,7 +17,7 @@ from acme_client.errors import IssuerError
 from acme_client.hooks import CertificateEvent, Hook, run_hooks
 from acme_client.issuer import Environment, Issuer
 from acme_client.plan import Circumstances, Plan, issuing_plan, next_plan
-from acme_client.renewal import ASK_AGAIN_SOONEST, ask_time
+from acme_client.renewal import ASK_AGAIN_SOONEST, alert_time, ask_time
 from acme_client.state import CertificateState
 from acme_client.tended import Tended
 from acme_client.worker import on_disk
@@ -106,6 +106,14 @@ class Care:
             logger.info("%s: %s suggests to renew %s", item.id, issuer.name, info.window)
         ask_at = max(info.ask_at, now + ASK_AGAIN_SOONEST)
         await self.remember(item, replace(state, window=info.window, ask_at=ask_at))
+
+    async def alert_if_due(self, item: Tended) -> None:
+        """The same as the plan does, for when a renewal that is due waits in the way of that."""
+        stored = item.stored
+        if stored is None or item.state.about(stored.fingerprint).alerted:
+            return
+        if self.now() >= alert_time(stored.not_before, stored.not_after):
+            await self.alert(item)
 
     async def alert(self, item: Tended) -> None:
         """Say that a certificate nears its end."""

@@ -206,6 +206,10 @@ class CertificateManager:
         if item.hold_until is not None:
             await self._clock.wait_until(item.hold_until, item.wake)
             item.hold_until = None
+            if self._attempts.in_outage(item):
+                # The next probe is due at once, and would be before all else for as long as
+                # nobody is reached.
+                await self._care.alert_if_due(item)
         if not item.loaded:
             await self._care.reload(item)
         plan = self._care.next_plan(item)

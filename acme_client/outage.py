@@ -45,6 +45,10 @@ class Outages:
             self._postpone(outage, now, chance)
         return outage
 
+    def is_known(self, issuers: Hashable) -> bool:
+        """Whether these could not be reached when they were last tried."""
+        return issuers in self._outages
+
     def end(self, issuers: Hashable) -> bool:
         """Somebody was reached; True if that ended an outage."""
         return self._outages.pop(issuers, None) is not None

@@ -131,6 +131,15 @@ async def test_the_alert(setting: Setting, caplog: pytest.LogCaptureFixture) -> 
     assert "a.example: expiring: not renewed yet, valid until 2026-05-30" in caplog.text
 
 
+async def test_an_alert_that_is_due_comes_once(setting: Setting) -> None:
+    await setting.care.alert_if_due(setting.item)
+    await setting.store()
+    for wait in (67 * DAY, DAY, DAY):
+        setting.clock.clock.advance(wait)
+        await setting.care.alert_if_due(setting.item)
+    assert [event.kind for event in setting.events] == ["expiring"]
+
+
 async def test_an_urgent_plan_ignores_a_back_off(setting: Setting) -> None:
     setting.item.state = replace(setting.item.state, retry_at=START + DAY)
     assert setting.care.issuing_plan(setting.item).at == START + DAY

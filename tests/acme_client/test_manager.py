@@ -217,7 +217,7 @@ async def test_one_names_failure_never_harms_another(tmp_path: Path) -> None:
         WRONG if task.certificate_id == "bad.example" else managed.issuer.deliver(task)
     )
     async with managed.running():
-        await managed.clock.advance(90 * DAY)
+        await managed.clock.advance(80 * DAY)
         assert managed.store.certificate_ids() == ["good.example"]
         assert managed.kinds().count("renewed") == 1
 
@@ -301,6 +301,33 @@ async def test_an_outage_of_a_week_is_survived(tmp_path: Path) -> None:
         stored = managed.store.load_certificate("a.example")
         assert stored is not None
         assert stored.not_after - managed.clock.now() > 80 * DAY
+
+
+@pytest.mark.parametrize("error", [IssuerUnreachable("500"), DOWN])
+async def test_a_ca_that_is_down_beyond_the_end_is_tried_on(
+    tmp_path: Path, error: Exception
+) -> None:
+    managed = Managed(tmp_path, request())
+    managed.issuer.lifetime = 160 * HOUR
+    async with managed.running():
+        first = managed.store.load_certificate("a.example")
+        managed.issuer.script = lambda task: error
+        await managed.clock.advance(119 * HOUR)
+        assert "expiring" not in managed.kinds()
+        await managed.clock.advance(45 * HOUR)
+        # It is served for as long as there is nothing better, and somebody was told in time.
+        assert managed.store.load_certificate("a.example") == first
+        assert managed.kinds().count("expiring") == 1
+        [event] = [event for event in managed.events if event.kind == "expiring"]
+        assert f"last failure: {error}" in event.message
+        tried = len(managed.issuer.tasks)
+        await managed.clock.advance(2 * DAY)
+        assert len(managed.issuer.tasks) >= tried + 1
+        managed.issuer.script = None
+        await managed.clock.advance(7 * HOUR)
+        stored = managed.store.load_certificate("a.example")
+        assert stored is not None
+        assert stored.not_after > managed.clock.now()
 
 
 async def test_a_second_ca_takes_over_and_the_first_comes_back(tmp_path: Path) -> None:
@@ -496,7 +523,7 @@ async def test_new_requests_begin_and_old_ones_end(tmp_path: Path) -> None:
         managed.manager.replace_requests([request("b.example")])
         await managed.clock.advance(timedelta(0))
         assert managed.installed == ["a.example", "b.example"]
-        await managed.clock.advance(95 * DAY)
+        await managed.clock.advance(80 * DAY)
         assert "a.example" not in managed.installed[2:]
         assert managed.installed.count("b.example") == 2
 

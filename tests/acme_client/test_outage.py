@@ -35,8 +35,11 @@ def test_probes_come_ever_more_rarely() -> None:
 
 def test_an_answer_ends_it() -> None:
     outages = Outages()
+    assert not outages.is_known("ca")
     outages.begin("ca", START, 0.5)
+    assert outages.is_known("ca")
     assert outages.end("ca")
+    assert not outages.is_known("ca")
     assert not outages.end("ca")
     assert outages.hold("ca", START, 0.5) is None
 

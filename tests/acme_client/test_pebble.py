@@ -182,8 +182,8 @@ def _is_over(manager: CertificateManager) -> bool:
     return all(s.stored is not None or s.state.failures for s in manager.status())
 
 
-async def test_half_of_the_nonces_refused(start: StartClient) -> None:
-    client = start(nonce_reject=50)
+async def test_a_third_of_the_nonces_refused(start: StartClient) -> None:
+    client = start(nonce_reject=30)
     for number in range(5):
         await client.obtain(f"n{number}.example")
 
