@@ -125,8 +125,8 @@ class CertificateState:
             ask_at=_from_text(document["ask_at"]),
             fingerprint=document["fingerprint"],
             alerted=document["alerted"],
-            hurried=document["hurried"],
-            # Documents of earlier versions do not have it.
+            # Documents of earlier versions do not have these.
+            hurried=document.get("hurried", False),
             out_of_turn=document.get("out_of_turn", False),
         )
 

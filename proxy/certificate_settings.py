@@ -9,9 +9,10 @@ names its key.
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -135,10 +136,43 @@ def try_settings(config: Config) -> int:
     make_requests(config)
     make_issuers(config)
     make_hooks(config)
+    _try_dns(config)
+    for place, hook in enumerate(config.acme.hooks):
+        with _named(f"acme.hooks[{place}]"):
+            _find_program(hook.command)
     if config.on_demand is not None:
         with _named("on_demand.ask"):
             make_ask(config.on_demand.ask, seconds=config.on_demand.ask_timeout)
     return 0
+
+
+def _try_dns(config: Config) -> None:
+    """Read the secrets and look for the programs that answer DNS-01.
+
+    They are read anew whenever they are used; but what is missing now is better told now.
+    """
+    tried: list[DnsTable] = []
+    for where, table in _dns_tables(config):
+        if table not in tried:
+            tried.append(table)
+            with _named(where):
+                Credentials(table.credentials, file=table.credentials_file).load()
+                if table.provider == "command":
+                    _find_program(table.options["command"])
+
+
+def _dns_tables(config: Config) -> Iterator[tuple[str, DnsTable]]:
+    """Those in use, each with its key."""
+    for place, site in enumerate(config.sites):
+        found = config.acme_of(site)
+        if site.certificate is None and found.dns is not None and "dns-01" in found.challenges:
+            own = site.acme is not None and site.acme.dns is not None
+            yield (f"sites[{place}].acme.dns" if own else "acme.dns"), found.dns
+
+
+def _find_program(command: Sequence[str] | None) -> None:
+    if command and shutil.which(command[0]) is None:
+        raise RequestError(f"command: {command[0]!r} is no program that can be run")
 
 
 def try_ca_certificates(config: Config) -> None:

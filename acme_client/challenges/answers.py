@@ -18,7 +18,7 @@ import anyio
 from acme_client.challenges.kinds import HTTP_01, TLS_ALPN_01
 from acme_client.challenges.solver import DnsSolver
 from acme_client.challenges.tls_alpn import challenge_pem, server_name
-from acme_client.errors import LockHeld, NotPresented
+from acme_client.errors import AcmeClientError, LockHeld, NotPresented
 from acme_client.issuer import Environment
 from acme_client.store.interface import Lock
 from acme_client.worker import on_disk
@@ -66,9 +66,9 @@ async def clean_up(answer: Answer) -> None:
             await answer.clean_up()
         except Exception as error:
             # A DNS solver may be anybody's and raise anything.
-            logger.warning("%s stays in place: %s", answer, error)
+            logger.warning("%s, if it is in place, stays there: %s", answer, error)
     if scope.cancelled_caught:
-        logger.warning("%s stays in place: removing it took too long", answer)
+        logger.warning("%s may stay in place: removing it took too long", answer)
 
 
 def dns_value(key_authorization: str) -> str:
@@ -156,8 +156,10 @@ class DnsAnswer:
         try:
             await self._solver.present(self._domain, self._value)
         except Exception as error:
-            # A solver may be anybody's; whatever it raises, this attempt is what failed.
-            logger.warning("%s: the DNS solver failed", self._domain, exc_info=True)
+            # A solver may be anybody's; whatever it raises, this attempt is what failed. Where it
+            # failed is worth telling only of what nobody foresaw.
+            if not isinstance(error, AcmeClientError):
+                logger.warning("%s: the DNS solver failed", self._domain, exc_info=True)
             raise NotPresented(
                 f"{self._domain}: the DNS record is not in place: {error}", names=(self._domain,)
             ) from error

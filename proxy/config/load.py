@@ -167,6 +167,11 @@ def _make_acme_absolute(acme: object, folder: Path) -> None:
         for key in ("key_id", "hmac_key"):
             _make_secret_absolute(eab, key, folder)
     dns = acme.get("dns")
+    if isinstance(dns, dict):
+        _make_program_absolute(dns.get("options"), folder)
+    hooks = acme.get("hooks")
+    for hook in hooks if isinstance(hooks, list) else ():
+        _make_program_absolute(hook, folder)
     _make_file_absolute(dns, "credentials_file", folder)
     credentials = dns.get("credentials") if isinstance(dns, dict) else None
     for key in credentials if isinstance(credentials, dict) else ():
@@ -179,6 +184,13 @@ def _make_secret_absolute(table: object, key: str, folder: Path) -> None:
         kind, _, path = value.partition(":")
         if kind == "file" and path:
             table[key] = f"file:{folder / path}"
+
+
+def _make_program_absolute(table: object, folder: Path) -> None:
+    """The first word of ``command``; one without a slash is looked for on PATH, as shells do."""
+    command = table.get("command") if isinstance(table, dict) else None
+    if isinstance(command, list) and command and isinstance(command[0], str) and "/" in command[0]:
+        command[0] = str(folder / command[0])
 
 
 def _make_file_absolute(table: object, key: str, folder: Path) -> None:

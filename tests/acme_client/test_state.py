@@ -56,6 +56,8 @@ def test_a_document_of_an_earlier_version() -> None:
     document = CertificateState(hurried=True).to_json()
     del document["out_of_turn"]
     assert CertificateState.from_json(document) == CertificateState(hurried=True)
+    del document["hurried"]
+    assert CertificateState.from_json(document) == CertificateState()
 
 
 def test_what_is_about_another_certificate_is_dropped() -> None:

@@ -116,6 +116,44 @@ def test_hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         try_settings(config(on_demand=on_demand, sites=sites, python_path=str(tmp_path)))
 
 
+def test_programs_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    program = tmp_path / "told"
+    settings = config({"hooks": [{"command": [str(program)]}]}, python_path=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"acme.hooks\[0\]: command: '.*told' is no program"):
+        try_settings(settings)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert try_settings(settings) == 0
+
+
+def test_what_dns_needs_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("DNS_TOKEN", raising=False)
+    secret = tmp_path / "token"
+    secret.write_text("t")
+    secret.chmod(0o644)
+
+    def fault(dns: dict[str, Any], site: dict[str, Any] | None = None) -> str:
+        with pytest.raises(ConfigError) as caught:
+            try_settings(
+                config({"dns": {**COMMAND, **dns}}, sites=[site or SITE], python_path=str(tmp_path))
+            )
+        return str(caught.value)
+
+    found = fault({"credentials": {"token": "env:DNS_TOKEN"}})
+    assert found == "acme.dns: credential 'token': the variable DNS_TOKEN is not set"
+    assert "others may read" in fault({"credentials": {"token": f"file:{secret}"}})
+    assert "is no program" in fault({"options": {"command": ["/no/such/program"]}})
+    own = {**COMMAND, "credentials": {"token": "env:DNS_TOKEN"}}
+    assert fault({}, {**SITE, "acme": {"dns": own}}).startswith("sites[0].acme.dns: credential")
+    # A table that nobody uses needs nothing.
+    sites = [{**SITE, "acme": {"challenges": ["http-01"]}}]
+    assert try_settings(config({"dns": own}, sites=sites, python_path=str(tmp_path))) == 0
+    monkeypatch.setenv("DNS_TOKEN", "t")
+    assert try_settings(config({"dns": own}, python_path=str(tmp_path))) == 0
+
+
 def test_trust_for_the_ca_is_tried(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     settings = config({"fallbacks": [{"directory": "zerossl", "ca_certificates": str(path)}]})

@@ -134,7 +134,19 @@ async def test_a_solver_that_fails(
         await answer.present()
     assert caught.value.names == ("a.example",)
     await clean_up(answer)
-    assert "the dns-01 record of a.example stays in place" in caplog.text
+    assert "the dns-01 record of a.example, if it is in place, stays there" in caplog.text
+
+
+async def test_where_it_failed_is_told_of_what_nobody_foresaw(
+    environment: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    for error, is_told in ((NotPresented("refused"), False), (ZeroDivisionError(), True)):
+        caplog.clear()
+        solver = RecordingSolver(error)
+        answer = make_answer("dns-01", "a.example", "token", "token.thumb", solver, environment)
+        with pytest.raises(NotPresented):
+            await answer.present()
+        assert ("the DNS solver failed" in caplog.text) is is_told
 
 
 async def test_cleaning_up_goes_on_under_cancellation(environment: Environment) -> None:

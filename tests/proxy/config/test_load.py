@@ -121,7 +121,9 @@ def test_paths_begin_where_they_are_written(tmp_path: Path) -> None:
     etc, cwd = tmp_path / "etc", tmp_path / "cwd"
     etc.mkdir()
     text = (
-        'storage = "file:state"\n[acme]\nca_certificates = "ca.pem"\n[[sites]]\n'
+        'storage = "file:state"\n[acme]\nca_certificates = "ca.pem"\n'
+        'hooks = [{ command = ["./told"] }, { command = ["logger"] }]\n'
+        'dns = { provider = "command", options = { command = ["bin/dns", "x/y"] } }\n[[sites]]\n'
         'names = ["a.example"]\napp = "main:app"\ncertificate = { chain = "c", key = "/abs/k" }\n'
     )
     (etc / "vestibule.toml").write_text(text)
@@ -133,6 +135,10 @@ def test_paths_begin_where_they_are_written(tmp_path: Path) -> None:
     assert config.acme.ca_certificates == etc / "ca.pem"
     assert (certificate.chain, certificate.key) == (etc / "c", Path("/abs/k"))
     assert config.sites[0].app_dir == etc
+    assert config.acme.dns is not None
+    assert config.acme.dns.options["command"] == [str(etc / "bin/dns"), "x/y"]
+    # Without a slash it is a program on PATH.
+    assert [hook.command for hook in config.acme.hooks] == [(str(etc / "told"),), ("logger",)]
     environ = {"VESTIBULE_STORAGE": "file:state", "VESTIBULE_APP": "other:app"}
     config = load(environ=environ, folder=cwd, file=file).config
     assert config.state_dir == cwd / "state"
