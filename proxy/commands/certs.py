@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from acme_client import AcmeClientError, StoredCertificate, open_store
+from acme_client import AcmeClientError, Store, StoredCertificate, open_store
+from acme_client.documents import read_document
+from acme_client.on_demand import remembered
+from acme_client.state import CertificateState, document_name
+from proxy.certificate_requests import on_demand_request, on_demand_site
 from proxy.certificate_settings import make_requests
 from proxy.config.model import Config
 from proxy.errors import CertificateFileError, StartupError
 from proxy.tls.pem_files import load_pair
 
-HEADINGS = ("NAMES", "STATE", "UNTIL", "FROM")
+HEADINGS = ("ID", "NAMES", "KEY", "STATE", "UNTIL", "FROM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +25,14 @@ class Row:
     state: str
     until: str
     origin: str
+    certificate_id: str = "-"
+    """What the commands call it; a site's own files have none."""
+    key_type: str = "-"
 
     @property
-    def cells(self) -> tuple[str, str, str, str]:
-        return " ".join(self.names), self.state, self.until, self.origin
+    def cells(self) -> tuple[str, ...]:
+        names = " ".join(self.names)
+        return self.certificate_id, names, self.key_type, self.state, self.until, self.origin
 
 
 def list_certificates(storage: str, config: Config | None, now: datetime) -> Iterator[str]:
@@ -45,23 +53,57 @@ def _rows(storage: str, config: Config | None, now: datetime) -> Iterator[Row]:
     seen: set[str] = set()
     try:
         for request in make_requests(config) if config else ():
-            for certificate_id in request.certificate_ids:
+            for key_type in request.key_types:
+                certificate_id = request.certificate_id(key_type)
                 seen.add(certificate_id)
-                stored = store.load_certificate(certificate_id)
-                yield _stored(stored, now) if stored else Row(request.names, "missing", "-", "-")
+                found = _stored(store, certificate_id, now)
+                yield found or Row(
+                    request.names,
+                    f"missing{_failures(store, certificate_id)}",
+                    "-",
+                    "-",
+                    certificate_id,
+                    key_type,
+                )
         yield from _own_files(config, now) if config else ()
+        on_demand = set(_on_demand_ids(config, store)) if config else set()
         for certificate_id in store.certificate_ids():
-            if certificate_id not in seen and (stored := store.load_certificate(certificate_id)):
-                row = _stored(stored, now)
-                unused = f"{row.state}, not in the configuration" if config else row.state
-                yield Row(row.names, unused, row.until, row.origin)
+            if certificate_id in seen or (row := _stored(store, certificate_id, now)) is None:
+                continue
+            if config:
+                why = "on demand" if certificate_id in on_demand else "not in the configuration"
+                row = replace(row, state=f"{row.state}, {why}")
+            yield row
     except AcmeClientError as error:
         raise StartupError(str(error)) from error
 
 
-def _stored(stored: StoredCertificate, now: datetime) -> Row:
-    state = _state(stored.not_before, stored.not_after, now)
-    return Row(tuple(stored.names), state, _date(stored.not_after), stored.directory)
+def _on_demand_ids(config: Config, store: Store) -> Iterator[str]:
+    for name, _ in remembered(store):
+        if (site := on_demand_site(config, name)) is not None:
+            yield from on_demand_request(config, site, name).certificate_ids
+
+
+def _stored(store: Store, certificate_id: str, now: datetime) -> Row | None:
+    stored: StoredCertificate | None = store.load_certificate(certificate_id)
+    if stored is None:
+        return None
+    return Row(
+        tuple(stored.names),
+        _state(stored.not_before, stored.not_after, now) + _failures(store, certificate_id),
+        _date(stored.not_after),
+        stored.directory,
+        certificate_id,
+        stored.key_type,
+    )
+
+
+def _failures(store: Store, certificate_id: str) -> str:
+    """What `certs explain` says more of."""
+    state = read_document(store, document_name(certificate_id), CertificateState.from_json)
+    if state is None or not state.failures:
+        return ""
+    return f", failed {state.failures} time{'s' if state.failures > 1 else ''}"
 
 
 def _own_files(config: Config, now: datetime) -> Iterator[Row]:

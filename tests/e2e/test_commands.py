@@ -121,7 +121,8 @@ def test_run_an_app_by_name(project: Path) -> None:
         listed = run_script(
             "certs", "list", folder=project, VESTIBULE_STORAGE=f"file:{project / 'state'}"
         )
-        assert re.search(r"^api\.example\.com +valid +\d{4}-\d\d-\d\d", listed.stdout, re.MULTILINE)
+        row = r"^api\.example\.com +api\.example\.com +p256 +valid +\d{4}-\d\d-\d\d"
+        assert re.search(row, listed.stdout, re.MULTILINE)
         assert program.stop() == 0
 
 
@@ -211,9 +212,14 @@ def test_a_local_ca_and_own_files_side_by_side(
         assert status == "502"
     listed = run_script("certs", "list", "--config", str(proxy.config_file), folder=tmp_path)
     rows = listed.stdout.splitlines()
-    assert rows[0].split() == ["NAMES", "STATE", "UNTIL", "FROM"]
-    assert any(re.match(rf"own\.test +valid .* {re.escape(str(chain))}$", row) for row in rows)
-    assert any(re.match(r"local\.test 10\.1\.2\.3 +valid .* internal$", row) for row in rows)
+    assert rows[0].split() == ["ID", "NAMES", "KEY", "STATE", "UNTIL", "FROM"]
+    assert any(
+        re.match(rf"- +own\.test +- +valid .* {re.escape(str(chain))}$", row) for row in rows
+    )
+    assert any(
+        re.match(r"local\.test +local\.test 10\.1\.2\.3 +p256 +valid .* internal$", row)
+        for row in rows
+    )
     # Keys are for their owner alone.
     keys = list(proxy.state.rglob("key.pem"))
     assert keys

@@ -373,7 +373,8 @@ async def test_the_list_shows_what_was_issued(
 
     def listed() -> re.Match[str] | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        return re.search(r"^one\.example\.com +valid .*UTC +(\S+)$", done.stdout, re.MULTILINE)
+        row = r"^one\.example\.com +one\.example\.com +p256 +valid .*UTC +(\S+)$"
+        return re.search(row, done.stdout, re.MULTILINE)
 
     found = wait_until(listed, "the certificate in the list", ISSUING)
     assert found is not None

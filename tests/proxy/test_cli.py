@@ -177,7 +177,8 @@ def test_a_configuration_that_is_right(call: Called, tmp_path: Path) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{tmp_path}/a.toml is right.\n")
     done = call("certs", "list", "--config", "a.toml")
-    assert done.stdout.splitlines()[1].split() == ["a.example", "missing", "-", "-"]
+    row = ["a.example", "a.example", "p256", "missing", "-", "-"]
+    assert done.stdout.splitlines()[1].split() == row
 
 
 def test_certificates_without_a_configuration(call: Called, tmp_path: Path) -> None:
@@ -242,7 +243,7 @@ def test_serving_until_sigterm(tmp_path: Path, start: Starter) -> None:
     ):
         assert secure.version() == "TLSv1.3"
     done = vestibule("certs", "list", cwd=tmp_path)
-    assert done.stdout.splitlines()[1].split()[:2] == ["localhost", "valid"]
+    assert done.stdout.splitlines()[1].split()[1:4] == ["localhost", "p256", "valid"]
     running.process.send_signal(signal.SIGTERM)
     assert running.end() == 0
     assert "Traceback" not in "\n".join(running.lines)
