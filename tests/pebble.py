@@ -200,6 +200,9 @@ def run_pebble(
     }
     if validity_seconds is not None:
         config["certificateValidityPeriod"] = validity_seconds
+        # Since 2.7 that is a profile's.
+        described = {"description": "of the test", "validityPeriod": validity_seconds}
+        profiles = profiles or {"default": described}
     if profiles is not None:
         config["profiles"] = profiles
     (folder / "pebble.json").write_text(json.dumps({"pebble": config}))

@@ -50,12 +50,15 @@ def test_hooks_of_every_kind(
     server.fail_dns("bad.example.com")
     (notes := tmp_path / "notes").mkdir()
     (tmp_path / "pagers.py").write_text(FUNCTIONS)
+    # A start is refused with a program that there is not; this one is removed later.
+    (gone := tmp_path / "gone").write_text("#!/bin/sh\n")
+    gone.chmod(0o755)
     every: Value = ["issued", "renewed", "failed", "expiring"]
     hooks: list[Value] = [
         # In this order: what hangs, fails or raises comes before what is waited for.
         shell("sleep 1000", on=["issued"], timeout=0.5),
         shell("echo no such host >&2; exit 3", on=every),
-        {"command": [str(tmp_path / "missing")], "on": every},
+        {"command": [str(gone)], "on": every},
         {"call": "pagers:trouble", "on": every},
         shell(RECORD, str(notes), on=every),
         shell('echo $$ > "$1/hanging"; exec sleep 1000', str(notes), on=["renewed"], timeout=900.0),
@@ -66,6 +69,7 @@ def test_hooks_of_every_kind(
         "sites": [site("a.example.com"), site("bad.example.com")],
     }
     proxy = start_vestibule(settings, ports=ports).until_ready()
+    gone.unlink()
     first = until_served(proxy, "a.example.com")
     issued = told(notes, "issued", "a.example.com")
     assert issued["VESTIBULE_NAMES"] == "a.example.com"
@@ -95,7 +99,7 @@ def test_hooks_of_every_kind(
     for line in (
         r"hook sh -c sleep 1000 sh did not end within 0\.5 s and was stopped",
         r"hook sh ended with status 3: no such host",
-        r"hook .*missing failed at event issued",
+        r"hook .*gone failed at event renewed",
         r"no pager for \('a\.example\.com',\)",
     ):
         proxy.wait_for(line)
