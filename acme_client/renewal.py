@@ -112,8 +112,8 @@ def renewal_time(
     ordinary = "1/2" if share == SHARE_LEFT_SHORT_LIVED else "1/3"
     if out_of_turn:
         at = not_after - lifetime * (share + (SHARE_LEFT_OUT_OF_TURN - share) * chance)
-        rule = f"{ordinary} to 2/3 of the lifetime left, at random after an issuance out of turn"
-        return RenewalTime(at, rule)
+        why = "the first one, or issued out of turn"
+        return RenewalTime(at, f"{ordinary} to 2/3 of the lifetime left, at random: {why}")
     at = not_after - lifetime * (share + SPREAD * chance)
     return RenewalTime(at, f"{ordinary} of the lifetime left")
 
