@@ -93,7 +93,14 @@ def _get(url: str, name: str, seconds: float) -> bool:
             ) as response:
                 status = response.status_code
     except requests.RequestException as error:
-        raise AskFailed(f"{url} does not answer: {error}") from error
+        raise AskFailed(f"{url} does not answer: {_reason(error)}") from error
     if status >= 500:
         raise AskFailed(f"{url} answers {status}")
     return status == 200
+
+
+def _reason(error: requests.RequestException) -> str:
+    """The innermost sentence; requests and urllib3 wrap it into descriptions of their objects."""
+    cause = error.args[0] if error.args else error
+    reason = getattr(cause, "reason", None) or cause
+    return str(reason).rpartition(": ")[2]

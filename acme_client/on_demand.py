@@ -223,7 +223,7 @@ class OnDemand:
             has_room = await on_disk(self._take_of_the_hour)
         if not has_room:
             logger.warning(
-                "%s: refused; %d new names in an hour are the cap",
+                "%s: refused; %d new names in an hour are the cap (names_per_hour)",
                 name,
                 self._limits.names_per_hour,
             )

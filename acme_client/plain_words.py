@@ -32,7 +32,8 @@ PROBLEMS = {
     "redirect. Does the name lead to this machine, and does everything under "
     "/.well-known/acme-challenge/ reach Vestibule?",
     "invalidContact": "The CA does not accept the e-mail address in acme.email.",
-    "malformed": "The CA did not understand our request.",
+    "malformed": "The CA could not make sense of what it was sent, or of what it found at this "
+    "name; its own text says which.",
     "orderNotReady": "The CA was asked for the certificate before it had validated all names.",
     "rateLimited": "The CA's limit is reached. Nothing helps but to wait; it is tried again by "
     "itself when it may be.",

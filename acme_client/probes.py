@@ -128,7 +128,8 @@ async def find_addresses(resolver: Resolver, name: str) -> tuple[tuple[str, ...]
     try:
         found = await resolver.addresses(name)
     except (NotPresented, OSError) as error:
-        return (), [Finding(Level.PROBLEM, "dns", f"{name} cannot be looked up: {error}")]
+        text = f"{name} cannot be looked up: {_reason(error)}"
+        return (), [Finding(Level.PROBLEM, "dns", text)]
     if not found:
         text = f"{name} has neither an A nor an AAAA record; add one that leads to this machine"
         return (), [Finding(Level.PROBLEM, "dns", text)]
@@ -349,6 +350,8 @@ def _written(address: str, port: int) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "time is up (a firewall, as a rule)"
+    if isinstance(error, socket.gaierror):
+        return str(error.strerror)  # its number is none of the system's errors
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
     if isinstance(cause, OSError) and cause.errno:
         return os.strerror(cause.errno)  # asyncio has a text of its own in its place

@@ -58,6 +58,7 @@ from acme_client.probes import (
 )
 from acme_client.session import Sight
 from proxy import logs
+from proxy.certificate_requests import certificate_request, obtained_sites
 from proxy.certificate_settings import (
     make_issuers,
     prepare_environment,
@@ -77,6 +78,10 @@ EXIT_PROBLEM = 1
 AT_ONCE = 64
 ALL_SECONDS = 30.0
 PROOF_LIFETIME = timedelta(minutes=2)
+ON_DEMAND = (
+    "ordered only when a client asks for it, on_demand.ask says yes, and no more than "
+    "on_demand.names_per_hour new names came before it"
+)
 
 Say = Callable[[str], None]
 Group = tuple[str, list[Finding]]
@@ -110,10 +115,13 @@ def explain_names(
 def doctor(config: Config, environ: Mapping[str, str], say: Say, *, as_json: bool) -> int:
     """Look at everything a certificate will need, before anything is ordered."""
     _prepare(config, environ)
-    groups: list[Group] = [("settings", list(_settings(config))), *_own_files(config)]
+    settings = list(_settings(config))
+    groups: list[Group] = [("settings", settings), *_own_files(config)]
     if config.obtains:
         with at_work(config):
-            groups += anyio.run(_examine_all, config)
+            looked = anyio.run(_examine_all, config)
+        # What the settings lack is found twice: it also keeps from looking at the rest.
+        groups += [group for group in looked if not all(one in settings for one in group[1])]
     problems = sum(found.level is Level.PROBLEM for _, findings in groups for found in findings)
     if as_json:
         document = [
@@ -211,10 +219,10 @@ class Examiner:
         wanted: Sequence[Wanted],
     ) -> list[Finding]:
         kinds = request.challenge_kinds(name)
-        findings: list[Finding] = []
+        said: dict[str, list[Finding]] = {"caa": [], "ports": []}
 
         async def probe(subject: str, call: Callable[[], Awaitable[list[Finding]]]) -> None:
-            findings.extend(await bounded(subject, call))
+            said[subject] = await bounded(subject, call)
 
         async def ports() -> list[Finding]:
             addresses, said = await find_addresses(self.resolver, name)
@@ -225,9 +233,11 @@ class Examiner:
             return said
 
         async with anyio.create_task_group() as group:
-            group.start_soon(probe, "caa", partial(check_caa, self.resolver, name, identities))
+            if not isinstance(self.resolver, SystemResolver):  # told once: it knows none
+                group.start_soon(probe, "caa", partial(check_caa, self.resolver, name, identities))
             if not is_wildcard(name) and set(kinds) & {"http-01", "tls-alpn-01"}:
                 group.start_soon(probe, "ports", ports)
+        findings = [*said["caa"], *said["ports"]]
         if not kinds:
             findings.append(Finding(Level.PROBLEM, "challenges", f"nothing here can prove {name}"))
         elif kinds == ("dns-01",):
@@ -264,7 +274,8 @@ async def _examine_all(config: Config) -> list[Group]:
         return [("certificates", [Finding(Level.PROBLEM, "settings", str(error))])]
     general = [await anyio.to_thread.run_sync(_look_at_store, store)]
     sights, said = await _look_at_cas(issuers, environment)
-    general += said
+    resolver = _resolver(config)
+    general += [*said, *_not_seen_by(resolver)]
     groups: list[Group] = [("certificate authorities and store", general)]
     places: dict[str, list[Finding]] = {
         request.id: [Finding(Level.NOTE, "time", "not looked at: time is up")]
@@ -272,7 +283,7 @@ async def _examine_all(config: Config) -> list[Group]:
     }
     limiter = anyio.CapacityLimiter(AT_ONCE)
     with _proof(store) as proof:
-        examiner = Examiner(config, sights, _resolver(config), proof)
+        examiner = Examiner(config, sights, resolver, proof)
 
         async def look(request: CertificateRequest) -> None:
             async with limiter:
@@ -296,11 +307,16 @@ async def _explain(
     ids = set(chosen_ids(requests, names))
     chosen = [status for status in statuses if status.certificate_id in ids]
     sights, said = await _look_at_cas(issuers, environment)
+    resolver = _resolver(config)
+    said += _not_seen_by(resolver)
+    configured = {certificate_request(config, site).id for site in obtained_sites(config)}
     found = []
     with _proof(store) as proof:
-        examiner = Examiner(config, sights, _resolver(config), proof)
+        examiner = Examiner(config, sights, resolver, proof)
         for status in chosen:
             looked = await examiner.examine(status.request, [_wanted(status)])
+            if status.stored is None and status.request.id not in configured:
+                looked.insert(0, Finding(Level.NOTE, "on demand", ON_DEMAND))
             found.append(await explain(status, issuers, environment, [*said, *looked]))
     return found
 
@@ -381,6 +397,13 @@ def _proof(store: Store) -> Iterator[Proof | None]:
         yield proof
     finally:
         store.delete_challenge("http-01", proof.token)
+
+
+def _not_seen_by(resolver: Resolver) -> list[Finding]:
+    if not isinstance(resolver, SystemResolver):
+        return []
+    text = "CAA records are not looked at: that needs pip install 'vestibule[dns]'"
+    return [Finding(Level.NOTE, "caa", text)]
 
 
 def _resolver(config: Config) -> Resolver:

@@ -102,7 +102,7 @@ async def test_a_name_that_leads_elsewhere() -> None:
     [
         ((), "has neither an A nor an AAAA record"),
         (LookupFailed("a.example A cannot be looked up: SERVFAIL"), "SERVFAIL"),
-        (socket.gaierror(-2, "Name or service not known"), "not known"),
+        (socket.gaierror(-2, "No such name"), "a.example cannot be looked up: No such name"),
     ],
 )
 async def test_a_name_that_leads_nowhere(answer: tuple[str, ...] | Exception, fault: str) -> None:

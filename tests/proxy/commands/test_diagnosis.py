@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from acme_client.probes import SystemResolver
 from acme_client.testing import AcmeCA
 from proxy import logs
 from proxy.commands.by_hand import issue
@@ -115,6 +116,41 @@ def test_a_ca_that_does_not_answer(acme_ca: AcmeCA, tmp_path: Path) -> None:
         if found["level"] == "problem"
     ]
     assert problem["subject"] == "ca"
+
+
+def test_a_secret_that_is_missing_is_told_once(tmp_path: Path) -> None:
+    eab = {"key_id": "env:NO_SUCH_KID", "hmac_key": "env:NO_SUCH_KEY"}
+    config, said = make_config(tmp_path, {"directory": "zerossl", "eab": eab}), Said()
+    assert doctor(config, {}, said, as_json=False) == 1
+    (line,) = (line for line in said if "NO_SUCH" in line)
+    assert line.startswith("  PROBLEM settings: acme.eab: credential '")
+    assert said[-1] == "1 problem found"
+
+
+def test_a_name_on_demand_waits_for_a_client(tmp_path: Path) -> None:
+    config = make_config(
+        tmp_path,
+        {"directory": "internal"},
+        {"names": ["*.example.com"], "on_demand": True, "upstreams": ["h:1"]},
+        on_demand={"ask": "http://127.0.0.1:1/"},
+    )
+    said = Said()
+    assert explain_names(config, {}, ["new.example.com"], said, as_json=False) == 1
+    assert any("on demand: ordered only when a client asks for it" in line for line in said)
+    issue(config, {}, ["new.example.com"], said)
+    said.clear()
+    assert explain_names(config, {}, ["new.example.com"], said, as_json=False) == 0
+    assert not any("on demand:" in line for line in said)
+
+
+def test_what_cannot_be_seen_is_told_once(
+    acme_ca: AcmeCA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.commands.diagnosis._resolver", lambda config: SystemResolver())
+    site = {"names": ["a.localhost", "b.localhost"], "upstreams": ["h:1"]}
+    config, said = make_config(tmp_path, closed(acme_ca), site), Said()
+    assert doctor(config, {}, said, as_json=False) == 0
+    assert len([line for line in said if "caa: CAA records are not looked at" in line]) == 1
 
 
 def test_settings_and_own_files(tmp_path: Path) -> None:
