@@ -97,6 +97,11 @@ class AccountKeeper:
         """Whether opening needs no new account."""
         return self._load() is not None
 
+    def url(self) -> str | None:
+        """Where the CA keeps it, when there is one."""
+        record = self._load()
+        return None if record is None else record.url
+
     def is_open(self) -> bool:
         """Whether what is in use is what is kept: another process may have changed the key."""
         return self._used is not None and self._load() == self._used

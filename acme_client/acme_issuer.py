@@ -119,6 +119,10 @@ class AcmeIssuer:
     async def budget(self, names: tuple[str, ...], environment: Environment) -> list[Budget]:
         return await self.session(environment).budget(names)
 
+    async def account_url(self, environment: Environment) -> str | None:
+        """The account's URL; None when none was needed yet."""
+        return await self.session(environment).account_url()
+
     async def roll_over_account_key(self, environment: Environment) -> None:
         """Give the account a new key (RFC 8555 §7.3.5)."""
         await self.session(environment).roll_over_account_key()

@@ -245,6 +245,10 @@ class AcmeSession:
 
     # The account.
 
+    async def account_url(self) -> str | None:
+        """The account that is kept in the store; None when there is none yet."""
+        return await on_disk(self._account.url)
+
     async def roll_over_account_key(self) -> None:
         await self._with_account_lock(self._account.roll_over)
 

@@ -1,8 +1,9 @@
 """The command line. Each command's work is in ``proxy.commands``, imported when it is called, so
 that ``--help`` has little to load.
 
-Exit codes: 0 done; 1 crashed, forced to end, or (``certs``, ``doctor``) something failed or was
-found; 2 wrong configuration or usage; 3 the machine refuses (a port, a file, a permission).
+Exit codes: 0 done; 1 crashed, forced to end, or (``certs``, ``account``, ``doctor``) something
+failed or was found; 2 wrong configuration or usage; 3 the machine refuses (a port, a file, a
+permission).
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ app = typer.Typer(
 )
 certs = typer.Typer(help="Certificates.", context_settings=HELP_OPTIONS, no_args_is_help=True)
 app.add_typer(certs, name="certs")
+account = typer.Typer(
+    help="The accounts at the CAs.", context_settings=HELP_OPTIONS, no_args_is_help=True
+)
+app.add_typer(account, name="account")
 
 AppArgument = Annotated[
     str | None, typer.Argument(metavar="APP", help="The app to run: module:attribute.")
@@ -287,6 +292,62 @@ def certs_explain(
 
         loaded, environ = _loaded(config, env_file)
         raise typer.Exit(explain_names(loaded, environ, names or (), typer.echo, as_json=as_json))
+
+
+@account.command("list")
+def account_list(config: ConfigOption = None, env_file: EnvFileOption = None) -> None:
+    """Show the account at each CA."""
+    with _told():
+        from proxy.commands.accounts import list_accounts
+
+        loaded, environ = _loaded(config, env_file)
+        raise typer.Exit(list_accounts(loaded, environ, typer.echo))
+
+
+@account.command("roll-over")
+def account_roll_over(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[CA]...", help="As `account list` shows them.")
+    ] = None,
+    config: ConfigOption = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Give the account a new key. Without names: at every CA."""
+    with _told():
+        from proxy.commands.accounts import roll_over
+
+        loaded, environ = _loaded(config, env_file)
+        raise typer.Exit(roll_over(loaded, environ, names or (), typer.echo))
+
+
+@account.command("recover")
+def account_recover(
+    name: Annotated[str, typer.Argument(metavar="CA", help="As `account list` shows it.")],
+    key: Annotated[Path, typer.Option("--key", help="The account's private key, as PEM.")],
+    config: ConfigOption = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Take over the account that a CA has for a key, as after the loss of the store."""
+    with _told():
+        from proxy.commands.accounts import recover
+
+        loaded, environ = _loaded(config, env_file)
+        raise typer.Exit(recover(loaded, environ, name, key, typer.echo))
+
+
+@account.command("persist")
+def account_persist(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Domains.")],
+    config: ConfigOption = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Print the DNS record that lets the account prove a name for good, and look whether it is
+    there (DNS-PERSIST-01)."""
+    with _told():
+        from proxy.commands.accounts import persist
+
+        loaded, environ = _loaded(config, env_file)
+        raise typer.Exit(persist(loaded, environ, names, typer.echo))
 
 
 @app.command()

@@ -116,7 +116,8 @@ def port_of(announcement: str) -> int:
 
 def test_version_and_help(call: Called, tmp_path: Path) -> None:
     assert vestibule("--version", cwd=tmp_path).stdout == f"vestibule {__version__}\n"
-    for arguments in ([], ["run"], ["dev"], ["check"], ["certs"], ["certs", "list"]):
+    commands = (["run"], ["dev"], ["check"], ["certs"], ["certs", "list"], ["account", "list"])
+    for arguments in ([], *commands):
         done = call(*arguments, "-h")
         assert (done.exit_code, done.stderr) == (0, "")
         assert "Usage:" in done.stdout
