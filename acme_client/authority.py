@@ -304,7 +304,7 @@ class Authority:
         if answer.status == 429 or problem.code == "rateLimited":
             raise RateLimited(text, problems=(problem,), retry_at=retry_at)
         if answer.status >= 500:
-            raise IssuerUnreachable(text, retry_at=retry_at)
+            raise IssuerUnreachable(text, problems=(problem,), retry_at=retry_at)
         if problem.code == "accountDoesNotExist":
             raise AccountUnknown(text, problems=(problem,))
         if answer.status < 400:

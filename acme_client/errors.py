@@ -141,9 +141,14 @@ class IssuerUnreachable(IssuerError):
     kind = "unreachable"
 
     def __init__(
-        self, message: str, *, connected: bool = True, retry_at: datetime | None = None
+        self,
+        message: str,
+        *,
+        connected: bool = True,
+        problems: tuple[Problem, ...] = (),
+        retry_at: datetime | None = None,
     ) -> None:
-        super().__init__(message, retry_at=retry_at)
+        super().__init__(message, problems=problems, retry_at=retry_at)
         self.connected = connected
 
 

@@ -28,6 +28,7 @@ from acme_client.csr import make_csr
 from acme_client.errors import (
     AccountUnknown,
     BadCertificate,
+    IssuerUnreachable,
     ProtocolViolation,
     RateLimited,
     Refused,
@@ -92,8 +93,8 @@ class Issuance:
             return await self.conversation.ask(lambda authority: self._place(authority, replaces))
         except (RateLimited, AccountUnknown):
             raise
-        except Refused as error:
-            if replaces is None:
+        except (Refused, IssuerUnreachable) as error:
+            if replaces is None or not _may_be_about_replacing(error):
                 raise
             # RFC 9773 §5: the certificate may count as replaced already, or be unknown.
             logger.info("%s: ordering without 'replaces': %s", self.task.certificate_id, error)
@@ -206,3 +207,15 @@ class Issuance:
             directory=self.conversation.authority.directory_url,
             profile=self.profile,
         )
+
+
+def _may_be_about_replacing(error: Refused | IssuerUnreachable) -> bool:
+    """Also an internal error may be, and a CA that stumbles over ``replaces`` may do so each time.
+
+    Pebble answers so for a moment after an issuance: it notes the serial number last.
+    """
+    if isinstance(error, Refused):
+        return True
+    return any(problem.code == "serverInternal" for problem in error.problems) and (
+        error.retry_at is None
+    )

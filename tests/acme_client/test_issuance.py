@@ -266,12 +266,26 @@ async def test_a_renewal_names_what_it_replaces(simulation: Simulation) -> None:
     assert payload["replaces"] == certificate_identifier(old.chain_pem)
 
 
-async def test_a_refused_replacement_is_ordered_without(simulation: Simulation) -> None:
+@pytest.mark.parametrize("fault", [already_replaced(), server_error(500)])
+async def test_a_refused_replacement_is_ordered_without(
+    simulation: Simulation, fault: Refuse
+) -> None:
     old = stored(simulation, await client(simulation).issue())
-    simulation.ca.faults.add(already_replaced(), at="newOrder")
+    simulation.ca.faults.add(fault, at="newOrder")
     await client(simulation, replaces=old).issue()
     orders = simulation.ca.requests.at("newOrder")
     assert [("replaces" in (record.payload or {})) for record in orders] == [False, True, False]
+
+
+@pytest.mark.parametrize("fault", [server_error(503, retry_after=60), Disconnect()])
+async def test_a_busy_or_broken_ca_is_not_asked_again_for_that(
+    simulation: Simulation, fault: Refuse | Disconnect
+) -> None:
+    old = stored(simulation, await client(simulation).issue())
+    simulation.ca.faults.add(fault, at="newOrder")
+    with pytest.raises(IssuerUnreachable):
+        await client(simulation, replaces=old).issue()
+    assert simulation.ca.requests.count("newOrder") == 2
 
 
 async def test_no_replacement_is_named_where_it_means_nothing(simulation: Simulation) -> None:
