@@ -32,6 +32,10 @@ class Endpoint(StrEnum):
     KEY_CHANGE = "keyChange"
     RENEWAL_INFO = "renewalInfo"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Endpoint:
+        raise ValueError(f"{value!r} is no resource of the CA; there are {', '.join(cls)}")
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
