@@ -120,7 +120,6 @@ class Exchange:
     # Class attributes are what most exchanges never change: an exchange is made for every request,
     # and each attribute set in __init__ is paid for by every one of them.
     _plan: Forwarding | None = None
-    _upstream: UpstreamSide | None = None
     _pending: list[bytes] | None = None
     _moved = 0
     request_head = b""
@@ -146,6 +145,7 @@ class Exchange:
         self.client = client
         self.head = head
         self.info = client.info
+        self._upstream: UpstreamSide | None = None
         self.request_ended = head.fields.length == 0
         self._moved_at = services.clock.now
         if services.access_log is not None:

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 import uvloop
 
@@ -172,9 +172,8 @@ class Worker:
             for listening, address in zip(sockets, addresses, strict=True):
                 announced = address in listen.proxy_protocol
                 shared = self._front(application, tls, trusted, proxy_protocol=announced)
-                server = await self._loop.create_server(
-                    partial(ClientConnection, shared), sock=listening, backlog=BACKLOG
-                )
+                accept = cast(Callable[[], asyncio.BaseProtocol], partial(ClientConnection, shared))
+                server = await self._loop.create_server(accept, sock=listening, backlog=BACKLOG)
                 self._servers.append(server)
 
     def _front(

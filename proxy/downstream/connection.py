@@ -145,8 +145,11 @@ class Front:
         return Http1Connection(channel, self.services, self.reader, self.application)
 
 
-class ClientConnection(asyncio.BufferedProtocol):
-    """See the module."""
+class ClientConnection:
+    """See the module. To the event loop an ``asyncio.BufferedProtocol``, by its methods.
+
+    Not by derivation: a class that is compiled has no interpreted base, and uvloop does not ask.
+    """
 
     __slots__ = (
         "_closing",

@@ -50,7 +50,16 @@ _NOT_OF_A_TUNNEL: Final = frozenset({b"sec-websocket-accept", b"content-length"}
 class Http2Stream:
     """The client's side of one exchange: one stream."""
 
-    __slots__ = ("_connection", "_protocol", "_unacknowledged", "exchange", "id", "info", "paused")
+    __slots__ = (
+        "_connection",
+        "_protocol",
+        "_unacknowledged",
+        "_whole",
+        "exchange",
+        "id",
+        "info",
+        "paused",
+    )
 
     def __init__(self, connection: Http2Connection, stream_id: int) -> None:
         self._connection = connection
@@ -60,6 +69,7 @@ class Http2Stream:
         self.exchange: Exchange | None = None
         self.paused = False
         self._unacknowledged = 0
+        self._whole = False
 
     def __repr__(self) -> str:
         return f"<Http2Stream {self.id} of {self.info.address}>"
@@ -96,6 +106,7 @@ class Http2Stream:
 
     def send_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None:
         self._over()
+        self._whole = True
         if data:
             self._protocol.send_head(self.id, head.status, self._block(head, length))
             self._protocol.send_data(self.id, data, end_stream=True)
@@ -153,7 +164,10 @@ class Http2Stream:
         return self._protocol.buffered(self.id)
 
     def flush(self) -> None:
-        self._connection.flush()
+        if self._whole:
+            self._connection.flush_in_company()
+        else:
+            self._connection.flush()
 
     def _over(self) -> None:
         self.exchange = None
@@ -182,6 +196,7 @@ class Http2Connection:
         "_blocked",
         "_channel",
         "_closing",
+        "_flushing",
         "_idle_deadline",
         "_progress_at",
         "_services",
@@ -207,6 +222,7 @@ class Http2Connection:
         self._streams: dict[int, Http2Stream] = {}
         self._blocked = False
         self._closing = False
+        self._flushing = False
         self._unsent = 0
         self._progress_at = services.clock.now
         self._idle_deadline = services.clock.now + services.limits.keep_alive_timeout
@@ -288,6 +304,23 @@ class Http2Connection:
             protocol.settle()
         elif protocol.drained:
             self._close()
+
+    def flush_in_company(self) -> None:
+        """Write a whole response: at once, or with those of the other streams in this turn.
+
+        One poll of the event loop brings many backends' responses, and each write of its own would
+        be a TLS record and a system call more. Only for bytes that nobody writes over meanwhile,
+        which a view of the buffer that backends are read into is not.
+        """
+        if not self._streams:
+            self.flush()
+        elif not self._flushing:
+            self._flushing = True
+            self._services.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flushing = False
+        self.flush()
 
     @property
     def is_idle(self) -> bool:

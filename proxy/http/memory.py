@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from proxy.limits import KIB, MIB
 
 Meaning = TypeVar("Meaning")
+
+ENTRIES: Final = 1024
+"""Per generation."""
+KEY_BYTES: Final = 4 * KIB
+"""Longer ones are not remembered."""
+GENERATION_BYTES: Final = 1 * MIB
+"""Of keys, per generation; a meaning takes up to ten times the bytes of its key."""
 
 
 class Memory(Generic[Meaning]):
@@ -18,19 +25,12 @@ class Memory(Generic[Meaning]):
     flood of new bytes costs the flooder's own misses and no more than the bound in memory.
     """
 
-    ENTRIES = 1024
-    """Per generation."""
-    KEY_BYTES = 4 * KIB
-    """Longer ones are not remembered."""
-    GENERATION_BYTES = 1 * MIB
-    """Of keys, per generation; a meaning takes up to ten times the bytes of its key."""
-
     __slots__ = ("_old", "_room", "_young", "recall")
 
     def __init__(self) -> None:
         self._young: dict[bytes, Meaning] = {}
         self._old: dict[bytes, Meaning] = {}
-        self._room = self.GENERATION_BYTES
+        self._room = GENERATION_BYTES
         self.recall: Callable[[bytes], Meaning | None] = self._young.get
         """As ``get``, for what was seen lately; without a Python function, for the hot path."""
 
@@ -43,12 +43,12 @@ class Memory(Generic[Meaning]):
         return meaning
 
     def put(self, key: bytes, meaning: Meaning) -> None:
-        if len(key) > self.KEY_BYTES:
+        if len(key) > KEY_BYTES:
             return
-        if len(self._young) >= self.ENTRIES or self._room < len(key):
+        if len(self._young) >= ENTRIES or self._room < len(key):
             self._old = dict(self._young)
             self._young.clear()  # the same object always: ``recall`` is bound to it
-            self._room = self.GENERATION_BYTES
+            self._room = GENERATION_BYTES
         self._young[key] = meaning
         self._room -= len(key)
 

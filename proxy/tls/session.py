@@ -294,8 +294,9 @@ class TlsSession:
 
     def _failure(self, error: ssl.SSLError) -> TlsError:
         self._end(peer_closed=self.peer_closed)
-        # Python knows no symbol for some of the newer alerts.
-        reason = error.reason.replace("_", " ").lower() if error.reason else str(error)
+        # None when OpenSSL had no part in it, and for newer alerts, which Python has no symbol for.
+        symbol: str | None = getattr(error, "reason", None)
+        reason = symbol.replace("_", " ").lower() if symbol else str(error)
         if isinstance(error, ssl.SSLCertVerificationError):
             reason = f"{reason}: {error.verify_message}"
         during = "session" if self.established else "handshake"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 from proxy.config.addresses import H2cAddress, TcpAddress, UnixAddress
 from proxy.errors import ProtocolError, UpstreamTimeout, UpstreamUnavailable
@@ -30,21 +30,24 @@ async def _connecting(timeout: float) -> AsyncIterator[None]:
         raise UpstreamUnavailable(f"cannot connect: {error.strerror or error}") from error
 
 
+def _protocol(connection: object) -> Callable[[], asyncio.BaseProtocol]:
+    """The connection as the loop wants it: a protocol by its methods, not by derivation."""
+    return lambda: cast(asyncio.BaseProtocol, connection)
+
+
 async def open_http1(
     address: TcpAddress | UnixAddress, home: Home, shared: Http1Shared
 ) -> UpstreamConnection:
     """A connection that is ready for an exchange. Raises UpstreamError."""
     loop = asyncio.get_running_loop()
-
-    def make() -> UpstreamConnection:
-        return UpstreamConnection(home, shared)
-
+    connection = UpstreamConnection(home, shared)
+    make = _protocol(connection)
     async with _connecting(shared.limits.upstream_connect_timeout):
         if isinstance(address, TcpAddress):
             # A host name is resolved anew for each connection, so DNS changes are followed.
-            _, connection = await loop.create_connection(make, address.host, address.port)
+            await loop.create_connection(make, address.host, address.port)
         else:
-            _, connection = await loop.create_unix_connection(make, address.path)
+            await loop.create_unix_connection(make, address.path)
     if not connection.is_open:
         raise UpstreamUnavailable("the connection was closed at once")
     return connection
@@ -55,13 +58,10 @@ async def open_http2(
 ) -> Http2UpstreamConnection:
     """A connection that is ready for streams. Raises UpstreamError."""
     loop = asyncio.get_running_loop()
-
-    def make() -> Http2UpstreamConnection:
-        return Http2UpstreamConnection(home, shared, loop)
-
+    connection = Http2UpstreamConnection(home, shared, loop)
     tcp = address.tcp
     async with _connecting(shared.limits.upstream_connect_timeout):
-        _, connection = await loop.create_connection(make, tcp.host, tcp.port)
+        await loop.create_connection(_protocol(connection), tcp.host, tcp.port)
         try:
             await connection.ready
         except ProtocolError as error:

@@ -67,8 +67,8 @@ class Shared(Protocol):
     def read_buffer(self) -> memoryview: ...
 
 
-class UpstreamConnection(asyncio.BufferedProtocol):
-    """See the module."""
+class UpstreamConnection:
+    """See the module. An ``asyncio.BufferedProtocol`` as ``ClientConnection`` is one."""
 
     multiplexed: Final = False
     """It serves one exchange at a time."""

@@ -61,8 +61,11 @@ class Shared(Protocol):
     def read_buffer(self) -> memoryview: ...
 
 
-class Http2UpstreamConnection(asyncio.BufferedProtocol):
-    """See the module; the handler of its protocol."""
+class Http2UpstreamConnection:
+    """See the module; the handler of its protocol.
+
+    An ``asyncio.BufferedProtocol`` as ``ClientConnection`` is one.
+    """
 
     __slots__ = (
         "_blocked",

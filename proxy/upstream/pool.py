@@ -112,7 +112,6 @@ class PoolOptions:
     proxy_protocol: Literal[0, 1, 2] = 0
 
 
-@dataclass(frozen=True, slots=True)
 class PoolShared:
     """What all pools of a worker share.
 
@@ -120,13 +119,23 @@ class PoolShared:
     ``encoder`` is for requests; the memory of fields it needs differs from that for responses.
     """
 
-    reader: HeadReader
-    limits: Limits
-    clock: CoarseClock
-    random: Callable[[], float]
-    read_buffer: memoryview
-    encoder: FieldEncoder = field(default_factory=FieldEncoder)
-    awake: set[Pool] = field(default_factory=set)
+    __slots__ = ("awake", "clock", "encoder", "limits", "random", "read_buffer", "reader")
+
+    def __init__(
+        self,
+        reader: HeadReader,
+        limits: Limits,
+        clock: CoarseClock,
+        random: Callable[[], float],
+        read_buffer: memoryview,
+    ) -> None:
+        self.reader = reader
+        self.limits = limits
+        self.clock = clock
+        self.random = random
+        self.read_buffer = read_buffer
+        self.encoder = FieldEncoder()
+        self.awake: set[Pool] = set()
 
 
 class Upstream:

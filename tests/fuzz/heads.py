@@ -25,6 +25,7 @@ from tests.corpus import chunks
 from tests.corpus.requests import REQUESTS
 from tests.corpus.responses import RESPONSES
 from tests.fuzz.target import MAX_BYTES, Target, cuts, same
+from tests.slots import attributes
 
 ENGINES: Final[tuple[EngineName, ...]] = ("h11", "httptools")
 LIMITS: Final = Limits()
@@ -58,7 +59,7 @@ def ways(data: bytes) -> Iterator[tuple[EngineName, list[bytes]]]:
 
 
 def _values(meaning: RequestFields | ResponseFields) -> dict[str, object]:
-    return {name: getattr(meaning, name) for name in type(meaning).__slots__}
+    return attributes(meaning)
 
 
 def _request(engine: EngineName, block: bytes) -> object:

@@ -75,9 +75,8 @@ class ClientConnection(ReceivingHalf):
         going_away: the server has sent GOAWAY.
     """
 
-    __slots__ = ("_next_stream_id", "going_away")
+    __slots__ = ("_asker", "_next_stream_id", "going_away")
 
-    handler: ClientHandler
     _peer_is_server = True
 
     def __init__(
@@ -93,6 +92,7 @@ class ClientConnection(ReceivingHalf):
         )
         super().__init__(clock, limits, encoder, opening=opening, preface=b"")
         self.handler = handler
+        self._asker = handler
         self._next_stream_id = 1
         self.going_away = False
 
@@ -195,7 +195,7 @@ class ClientConnection(ReceivingHalf):
         stream.informational += 1
         if end_stream or stream.informational > INFORMATIONAL_RESPONSES:
             raise malformed("a 1xx response that ends the stream, or too many of them")
-        self.handler.on_informational(stream.id, response)
+        self._asker.on_informational(stream.id, response)
 
     def _final_response(self, stream: Stream, response: DecodedResponse, end_stream: bool) -> None:
         stream.head_received = True
@@ -210,7 +210,7 @@ class ClientConnection(ReceivingHalf):
                 raise malformed("no body where Content-Length says one")
         if end_stream:
             self._end_received(stream)
-        self.handler.on_response(stream.id, response, end_stream)
+        self._asker.on_response(stream.id, response, end_stream)
 
     def _late_block(self, stream_id: int) -> None:
         if self._is_idle(stream_id):
@@ -234,7 +234,7 @@ class ClientConnection(ReceivingHalf):
             # RFC 9113 §8.1: the response is complete, and the server wants no more of the request.
             return
         if code == ErrorCode.REFUSED_STREAM and not stream.head_received:
-            self.handler.on_unprocessed(stream.id)
+            self._asker.on_unprocessed(stream.id)
         else:
             super()._stream_reset(stream, code, reason)
 
@@ -252,8 +252,8 @@ class ClientConnection(ReceivingHalf):
             if stream is not None:
                 self._drop_backlog(stream)
                 self._closed_streams.reset_by_us(stream_id, 0)
-                self.handler.on_unprocessed(stream_id)
-        self.handler.on_goaway(code)
+                self._asker.on_unprocessed(stream_id)
+        self._asker.on_goaway(code)
 
     def _pong(self, payload: bytes) -> None:
         """Only the keep-alive is ever sent by a client."""

@@ -93,10 +93,10 @@ class ServerConnection(ReceivingHalf):
         "_final",
         "_lingering",
         "_max_streams",
+        "_service",
         "draining",
     )
 
-    handler: ServerHandler
     _peer_is_server = False
 
     def __init__(
@@ -128,6 +128,7 @@ class ServerConnection(ReceivingHalf):
         )
         super().__init__(clock, limits, encoder, opening=opening, preface=PREFACE)
         self.handler = handler
+        self._service = handler
         self._max_streams = limits.http2_streams
         self._extended_connect = extended_connect
         self._early_priorities: dict[int, Priority] = {}
@@ -253,7 +254,7 @@ class ServerConnection(ReceivingHalf):
         if self._early_priorities:
             stream.priority = self._early_priorities.pop(stream_id, stream.priority)
         streams[stream_id] = stream
-        self.handler.on_request(stream_id, request, end_stream)
+        self._service.on_request(stream_id, request, end_stream)
 
     def _read_request(self, block: Block) -> DecodedRequest:
         if block.oversized:
@@ -268,7 +269,7 @@ class ServerConnection(ReceivingHalf):
         stream = Stream(stream_id, state, self._peer.initial_window, UNSAID, self._clock.now)
         stream.ignored = True
         self.streams[stream_id] = stream
-        self.handler.on_bad_request(stream_id, error.status, str(error))
+        self._service.on_bad_request(stream_id, error.status, str(error))
         self._floods.note_reset(self._clock.now)
 
     def _later_block(self, stream_id: int, block: Block, end_stream: bool) -> None:

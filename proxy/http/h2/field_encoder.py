@@ -36,6 +36,11 @@ for _index, _field in enumerate(HeaderTable.STATIC_TABLE, 1):
     if _field[1] or not _field[0].startswith(b":"):
         _INDEX.setdefault(_field, _index)
 
+ENTRIES: Final = 1024
+"""Fields that are remembered, per generation."""
+FIELD_BYTES: Final = 256
+"""Name and value; longer fields are seldom the same twice."""
+
 _NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE = re.compile(rb"[\t -~\x80-\xff]*")
 
@@ -46,11 +51,6 @@ class FieldEncoder:
     Two generations stand in for an exact least-recently-used order: when the young one is full it
     becomes the old one, and a hit in the old one is moved up.
     """
-
-    ENTRIES: Final = 1024
-    """Per generation."""
-    FIELD_BYTES: Final = 256
-    """Name and value; longer fields are seldom the same twice."""
 
     __slots__ = ("_old", "_statuses", "_young")
 
@@ -89,9 +89,9 @@ class FieldEncoder:
         encoded = self._old.get(field)
         if encoded is None:
             encoded = encode_field(field[0].lower(), field[1])
-            if len(field[0]) + len(field[1]) > self.FIELD_BYTES:
+            if len(field[0]) + len(field[1]) > FIELD_BYTES:
                 return encoded
-        if len(self._young) >= self.ENTRIES:
+        if len(self._young) >= ENTRIES:
             self._old = self._young
             self._young = {}
         self._young[field] = encoded

@@ -50,6 +50,11 @@ _VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 TABLE_BYTES: Final = HeaderTable.DEFAULT_SIZE
 """SETTINGS_HEADER_TABLE_SIZE's default, which stays in force (RFC 9113 §6.5.2)."""
 
+REMEMBERED_BLOCKS: Final = 64
+REMEMBERED_BYTES: Final = 32 * KIB
+"""Blocks and decoded fields together, counted as the limit is; what others derive from a
+remembered block and keep with it (``Block.meaning``) is of the same order."""
+
 FIELD_OVERHEAD: Final = 32
 MAX_SIZE_UPDATES: Final = 8
 """In one block; an encoder has use for two (RFC 7541 §4.2)."""
@@ -90,11 +95,6 @@ class BlockDecoder:
         known: the memory; read it before calling ``decode``, which does not look.
     """
 
-    ENTRIES: Final = 64
-    BYTES: Final = 32 * KIB
-    """Blocks and decoded fields together, counted as the limit is; what others derive from a
-    remembered block and keep with it (``Block.meaning``) is of the same order."""
-
     __slots__ = ("_bytes", "_limit", "_sound", "_table", "_tainted", "known")
 
     def __init__(self, limit: int) -> None:
@@ -134,10 +134,10 @@ class BlockDecoder:
 
     def _remember(self, block: bytes, result: Block, size: int) -> None:
         total = self._bytes + len(block) + size
-        if total > self.BYTES or len(self.known) >= self.ENTRIES:
+        if total > REMEMBERED_BYTES or len(self.known) >= REMEMBERED_BLOCKS:
             self.forget()
             total = len(block) + size
-            if total > self.BYTES:
+            if total > REMEMBERED_BYTES:
                 return
         self._bytes = total
         self.known[block] = result

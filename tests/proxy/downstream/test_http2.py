@@ -453,4 +453,4 @@ def test_a_plan_is_made_once_for_a_head() -> None:
     assert heads[0] is heads[1]
     assert heads[2] is not heads[0]
     plan = Forwarding(bench, heads[0], bench.site, bench.route)
-    assert plan.http2(heads[0]) is plan.http2(heads[0])
+    assert plan.http2(heads[0])[1] is plan.http2(heads[0])[1]

@@ -16,6 +16,7 @@ from proxy.limits import Limits
 from tests.corpus.model import RequestCase, ResponseCase
 from tests.corpus.requests import REQUESTS
 from tests.corpus.responses import RESPONSES
+from tests.slots import attributes
 
 LIMITS = Limits()
 
@@ -75,7 +76,7 @@ def _read_response(engine: EngineName, section: bytes) -> ResponseFields | None:
 
 def _show(fields: RequestFields | ResponseFields | None) -> object:
     if isinstance(fields, RequestFields | ResponseFields):
-        return {name: getattr(fields, name) for name in type(fields).__slots__}
+        return attributes(fields)
     return fields
 
 

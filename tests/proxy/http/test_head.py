@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from proxy.errors import BadRequest, BadResponse
 from proxy.http.engine import EngineName, make_engine
 from proxy.http.head import CHUNKED, HeadReader, RequestFields, RequestHead, parse_host
-from proxy.http.memory import Memory
+from proxy.http.memory import ENTRIES, GENERATION_BYTES, KEY_BYTES, Memory
 from proxy.limits import Limits
+from tests.slots import attributes
 
 LIMITS = Limits()
 
@@ -275,8 +276,7 @@ def test_responses_that_are_refused(heads: HeadReader, raw: bytes) -> None:
 
 
 def meaning(head: RequestHead) -> tuple[object, ...]:
-    fields = {name: getattr(head.fields, name) for name in RequestFields.__slots__}
-    return head.method, head.target, head.version, fields
+    return head.method, head.target, head.version, attributes(head.fields)
 
 
 @given(
@@ -321,18 +321,18 @@ def test_memory_keeps_what_is_used_and_forgets_the_rest() -> None:
     memory: Memory[RequestFields] = Memory()
     used = RequestFields([])
     memory.put(b"used", used)
-    for number in range(10 * Memory.ENTRIES):
+    for number in range(10 * ENTRIES):
         memory.put(b"%d" % number, RequestFields([]))
         assert memory.get(b"used") is used
-        assert len(memory) <= 2 * Memory.ENTRIES
+        assert len(memory) <= 2 * ENTRIES
     assert memory.get(b"0") is None
 
 
 def test_memory_is_bounded_in_bytes() -> None:
     memory: Memory[RequestFields] = Memory()
-    size = Memory.KEY_BYTES
+    size = KEY_BYTES
     for number in range(1000):
         memory.put(b"%04d" % number + b"x" * (size - 4), RequestFields([]))
-        assert len(memory) * size <= 2 * Memory.GENERATION_BYTES
+        assert len(memory) * size <= 2 * GENERATION_BYTES
     memory.put(b"x" * (size + 1), RequestFields([]))
     assert memory.get(b"x" * (size + 1)) is None

@@ -24,11 +24,6 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 FAILING = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Backend:
     """Answers every request with the bytes it was told, and keeps what it was asked."""
 

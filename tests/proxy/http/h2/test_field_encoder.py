@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http.h2.field_encoder import NO_TABLE, FieldEncoder, encode_field
+from proxy.http.h2.field_encoder import ENTRIES, FIELD_BYTES, NO_TABLE, FieldEncoder, encode_field
 from proxy.http.h2.header_blocks import Field
 
 names = st.one_of(
@@ -73,10 +73,10 @@ def test_a_status_that_is_none_is_refused(status: int) -> None:
 def test_the_memory_is_bounded_and_keeps_what_is_used() -> None:
     encoder = FieldEncoder()
     used = (b"server", b"uvicorn")
-    for number in range(5 * FieldEncoder.ENTRIES):
+    for number in range(5 * ENTRIES):
         encoder.encode([used, (b"x-new", b"%d" % number)])
-        assert len(encoder) <= 2 * FieldEncoder.ENTRIES
+        assert len(encoder) <= 2 * ENTRIES
     assert used in encoder._young or used in encoder._old
     before = len(encoder)
-    encoder.encode([(b"set-cookie", b"v" * FieldEncoder.FIELD_BYTES)])
+    encoder.encode([(b"set-cookie", b"v" * FIELD_BYTES)])
     assert len(encoder) == before

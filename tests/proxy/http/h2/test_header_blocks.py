@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.http.h2.faults import ConnectionFault, ErrorCode
-from proxy.http.h2.header_blocks import Block, BlockDecoder, Field, is_sound
+from proxy.http.h2.header_blocks import (
+    REMEMBERED_BLOCKS,
+    REMEMBERED_BYTES,
+    Block,
+    BlockDecoder,
+    Field,
+    is_sound,
+)
 from tests.proxy.http.h2.conftest import Figures
 from tests.proxy.http.h2.conversation import literal, string
 
@@ -193,11 +200,11 @@ def test_the_memory_is_bounded_in_entries_and_bytes() -> None:
     decoder = BlockDecoder(LIMIT)
     for number in range(1000):
         decode(decoder, literal(b"x", b"%d" % number))
-        assert len(decoder.known) <= BlockDecoder.ENTRIES
+        assert len(decoder.known) <= REMEMBERED_BLOCKS
     for number in range(100):
         decode(decoder, literal(b"x", b"%d" % number + b"v" * 3000))
         held = sum(len(block) + known.size for block, known in decoder.known.items())
-        assert held == decoder._bytes <= BlockDecoder.BYTES
+        assert held == decoder._bytes <= REMEMBERED_BYTES
     decode(decoder, literal(b"x", b"v" * 20_000))
     assert decoder.known == {}
 
