@@ -112,7 +112,7 @@ def test_outcomes_are_taken_by_kind(faults: Faults) -> None:
 def test_misuse_is_named(faults: Faults) -> None:
     with pytest.raises(ValueError, match="StuckOrder strikes at finalize"):
         faults.add(StuckOrder(), at="newOrder")
-    with pytest.raises(ValueError, match="'newOder' is no resource .* newOrder, order"):
+    with pytest.raises(ValueError, match=r"'newOder' is no resource .* newOrder, order"):
         faults.add(bad_nonce(), at="newOder")
     with pytest.raises(TypeError, match="collection of names"):
         faults.add(bad_nonce(), names="a.example")
