@@ -286,8 +286,9 @@ def test_a_child_that_speaks_nonsense_is_replaced(start: Starter) -> None:
     parent = start(
         """
 def speaker(name, channel):
+    say(name, "started", os.getpid())  # before it can be killed for what it says next
     channel._sock.send(b"nonsense\\n")
-    return worker(name, channel)
+    signal.pause()
 supervise(front("a", speaker))
 """
     )
