@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from proxy.config.options import Options, Tree, put
-from proxy.config.problems import unknown
+from proxy.config.problems import closest
 from proxy.config.schema import Key, annotation_at, is_list, is_table_of_any, keys_of, leaves
 from proxy.errors import ConfigError
 
@@ -80,7 +80,7 @@ def read(environ: Mapping[str, str], ignored: frozenset[str] = frozenset()) -> F
                 problems.append(f"{name}: {error}")
             key_variables[keys[name]] = name
         else:
-            problems.append(f"{name}: {unknown(name, {*keys, *options, *ignored}, 'variable')}")
+            problems.append(f"{name}: {_unknown(name, {*keys, *options, *ignored})}")
     port = environ.get("PORT", "").strip()
     if port and "port" not in given:
         given["port"] = port
@@ -92,6 +92,17 @@ def read(environ: Mapping[str, str], ignored: frozenset[str] = frozenset()) -> F
         option_variables=option_variables,
         app_workers=environ.get("WEB_CONCURRENCY", "").strip() or None,
         problems=tuple(problems),
+    )
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    # What all of them begin with must not make two of them alike.
+    rest = closest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known])
+    if rest is not None:
+        return f"unknown variable; did you mean {PREFIX + rest!r}?"
+    return (
+        f"unknown variable; a variable is {PREFIX} and an option of the command or a key of the "
+        f"configuration, as in {variable('port')} and {variable('acme', 'email')}"
     )
 
 

@@ -16,6 +16,10 @@ from proxy.config.schema import Key, annotation_at, keys_of, written
 
 _SHOWN = 80
 
+_CLOSE = 0.75
+"""How like each other (by difflib's ratio) two names are of which one may be meant for the other:
+a slip or two, a missing ending. Below that a guess is as likely to mislead."""
+
 
 def problems_of(error: ValidationError, origin: Callable[[Key], str | None]) -> list[str]:
     """One line per fault; ``origin`` tells which variable or flag a key's value came from."""
@@ -36,10 +40,14 @@ def problems_of(error: ValidationError, origin: Callable[[Key], str | None]) -> 
 def unknown(word: str, known: Iterable[str], what: str = "key") -> str:
     """What to say about a name that is not known."""
     known = sorted(known)
-    close = get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f"unknown {what}; did you mean {close[0]!r}?"
+    if (meant := closest(word, known)) is not None:
+        return f"unknown {what}; did you mean {meant!r}?"
     return f"unknown {what}; known are {', '.join(known)}" if known else f"unknown {what}"
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that was surely meant, if there is one."""
+    return next(iter(get_close_matches(word, known, n=1, cutoff=_CLOSE)), None)
 
 
 def _is_inside(key: Key, outer: Key) -> bool:

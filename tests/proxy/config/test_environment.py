@@ -85,6 +85,9 @@ def test_an_unknown_variable_is_a_fault() -> None:
         "VESTIBULE_ACME__EMIAL: unknown variable; did you mean 'VESTIBULE_ACME__EMAIL'?",
         "VESTIBULE_WROKERS: unknown variable; did you mean 'VESTIBULE_WORKERS'?",
     )
+    (strange,) = read({"VESTIBULE_NONSENSE": "1"}).problems
+    assert strange.startswith("VESTIBULE_NONSENSE: unknown variable; a variable is VESTIBULE_ and")
+    assert "mean" not in strange
     assert read({"VESTIBULE_CONFIG": "x"}, frozenset({"VESTIBULE_CONFIG"})).problems == ()
 
 
