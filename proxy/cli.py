@@ -121,7 +121,7 @@ def run(
     env_file: EnvFileOption = None,
 ) -> None:
     """Serve, as in production: the sites of the configuration, or APP under --name."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.serve import serve
         from proxy.config.load import load
         from proxy.config.options import Options
@@ -141,7 +141,7 @@ def run(
             access_log=access_log,
         )
         loaded = load(environ=environ, folder=Path.cwd(), file=config, flags=flags)
-        raise typer.Exit(serve(loaded.config, environ))
+        raise typer.Exit(serve(loaded.config, environ, file=loaded.file))
 
 
 @app.command()
@@ -168,7 +168,7 @@ def dev(
     env_file: EnvFileOption = None,
 ) -> None:
     """Serve https://localhost:8443 on certificates of a local CA, and reload the app."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.dev import load_dev
         from proxy.commands.serve import serve
         from proxy.config.options import Options
@@ -185,13 +185,13 @@ def dev(
             access_log=access_log,
         )
         loaded = load_dev(environ=environ, folder=Path.cwd(), file=config, flags=flags)
-        raise typer.Exit(serve(loaded.config, environ, reload=reload))
+        raise typer.Exit(serve(loaded.config, environ, file=loaded.file, reload=reload))
 
 
 @app.command()
 def check(config: ConfigOption = None, env_file: EnvFileOption = None) -> None:
     """Check the configuration, and show what would be served."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.check import check as report
         from proxy.config.load import load
 
@@ -203,7 +203,7 @@ def check(config: ConfigOption = None, env_file: EnvFileOption = None) -> None:
 @certs.command("list")
 def certs_list(config: ConfigOption = None, env_file: EnvFileOption = None) -> None:
     """List the certificates: names, state, end, origin."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.certs import list_certificates
         from proxy.config.load import find_file, find_storage, load
 
@@ -228,7 +228,7 @@ def certs_issue(
     names: NamesArgument = None, config: ConfigOption = None, env_file: EnvFileOption = None
 ) -> None:
     """Obtain what is missing or due now. Without names: everything."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.by_hand import issue
 
         loaded, environ = _loaded(config, env_file)
@@ -245,7 +245,7 @@ def certs_renew(
     env_file: EnvFileOption = None,
 ) -> None:
     """Renew what is due. Without names: everything that is."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.by_hand import renew
 
         if force and not names:
@@ -269,7 +269,7 @@ def certs_revoke(
     env_file: EnvFileOption = None,
 ) -> None:
     """Replace a certificate, then revoke it. After keyCompromise its key is never used again."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.by_hand import revoke
 
         loaded, environ = _loaded(config, env_file)
@@ -287,7 +287,7 @@ def certs_explain(
     env_file: EnvFileOption = None,
 ) -> None:
     """Say what is served, what comes next and why, what failed, and what to look at."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.diagnosis import explain_names
 
         loaded, environ = _loaded(config, env_file)
@@ -297,7 +297,7 @@ def certs_explain(
 @account.command("list")
 def account_list(config: ConfigOption = None, env_file: EnvFileOption = None) -> None:
     """Show the account at each CA."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.accounts import list_accounts
 
         loaded, environ = _loaded(config, env_file)
@@ -313,7 +313,7 @@ def account_roll_over(
     env_file: EnvFileOption = None,
 ) -> None:
     """Give the account a new key. Without names: at every CA."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.accounts import roll_over
 
         loaded, environ = _loaded(config, env_file)
@@ -328,7 +328,7 @@ def account_recover(
     env_file: EnvFileOption = None,
 ) -> None:
     """Take over the account that a CA has for a key, as after the loss of the store."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.accounts import recover
 
         loaded, environ = _loaded(config, env_file)
@@ -343,7 +343,7 @@ def account_persist(
 ) -> None:
     """Print the DNS record that lets the account prove a name for good, and look whether it is
     there (DNS-PERSIST-01)."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.accounts import persist
 
         loaded, environ = _loaded(config, env_file)
@@ -355,7 +355,7 @@ def doctor(
     as_json: JsonOption = False, config: ConfigOption = None, env_file: EnvFileOption = None
 ) -> None:
     """Look at all that certificates will need, before anything is ordered."""
-    with _told():
+    with _told(config, env_file):
         from proxy.commands.diagnosis import doctor as examine
 
         loaded, environ = _loaded(config, env_file)
@@ -380,18 +380,33 @@ def _environ(env_file: Path | None) -> Mapping[str, str]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Errors become lines and exit codes; a traceback is only for what nobody expected."""
+def _told(config: Path | None, env_file: Path | None) -> Iterator[None]:
+    """Errors become lines and exit codes; a traceback is only for what nobody expected.
+
+    The file of the configuration is named whatever found the fault, because there may be several
+    and the one that was meant need not be the one that was read.
+    """
     from proxy.errors import ConfigError, StartupError
 
     try:
         yield
     except ConfigError as error:
+        error = error.about(_file(config, env_file))
         where = f" {error.source}" if error.source else ""
         typer.echo(f"ERROR:    The configuration{where} is wrong", err=True)
         for problem in error.problems:
             typer.echo(f"• {problem}", err=True)
         raise typer.Exit(error.exit_code) from None
     except StartupError as error:
-        typer.echo(f"ERROR:    {error}", err=True)
+        typer.echo(f"ERROR:    {error.about(_file(config, env_file))}", err=True)
         raise typer.Exit(error.exit_code) from None
+
+
+def _file(config: Path | None, env_file: Path | None) -> Path | None:
+    from proxy.config.load import find_file
+    from proxy.errors import ConfigError
+
+    try:
+        return find_file(config, _environ(env_file), Path.cwd())
+    except ConfigError:
+        return None  # what cannot be read to find it is the very fault, and named there

@@ -22,6 +22,8 @@ into these where they occur, once.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class VestibuleError(Exception):
     """Base of all errors that ``proxy`` raises on purpose."""
@@ -38,11 +40,21 @@ class ConfigError(VestibuleError):
         where = f"{source}: " if source else ""
         super().__init__(where + "; ".join(self.problems))
 
+    def about(self, file: Path | None) -> ConfigError:
+        """The same, with the file of the configuration where none is named."""
+        if self.source is not None or file is None:
+            return self
+        return ConfigError(self.problems, source=str(file))
+
 
 class StartupError(VestibuleError):
     """The configuration is right, but the machine refuses it."""
 
     exit_code = 3
+
+    def about(self, file: Path | None) -> StartupError:
+        """The same, with the file in which the reader can change what is asked of the machine."""
+        return self if file is None else type(self)(f"{self} (the configuration is {file})")
 
 
 class CertificateFileError(VestibuleError):

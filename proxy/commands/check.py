@@ -18,11 +18,16 @@ from proxy.tls.pem_pair import date_fault
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def check(loaded: Loaded, now: datetime) -> Iterator[str]:
-    """Check what can be checked without binding a port or asking anybody; yields the report.
+def check(loaded: Loaded, now: datetime) -> list[str]:
+    """Check what can be checked without binding a port or asking anybody; the lines of a report.
 
-    Raises what ``run`` would: ConfigError, StartupError.
+    Raises what ``run`` would: ConfigError, StartupError. Nothing is called right before all of it
+    has been looked at.
     """
+    return list(_report(loaded, now))
+
+
+def _report(loaded: Loaded, now: datetime) -> Iterator[str]:
     config = loaded.config
     try_settings(config)
     try_ca_certificates(config)

@@ -12,7 +12,7 @@ import gc
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from proxy.certificates import run_manager
 from proxy.channel import ChannelEnd
 from proxy.config.addresses import UnixAddress
 from proxy.config.model import Config, Site
-from proxy.errors import CertificateFileError, StartupError
+from proxy.errors import CertificateFileError, ConfigError, StartupError
 from proxy.processes import (
     User,
     become,
@@ -59,8 +59,14 @@ logger = logging.getLogger(__name__)
 STATE_MODE = 0o700
 
 
-def serve(config: Config, environ: Mapping[str, str], *, reload: bool = False) -> int:
-    """Serve until a signal; returns the exit code."""
+def serve(
+    config: Config,
+    environ: Mapping[str, str],
+    *,
+    file: Path | None = None,
+    reload: bool = False,
+) -> int:
+    """Serve until a signal; returns the exit code. ``file`` is where the configuration is from."""
     logs.configure(config.log.level)
     prepare_environment(environ)
     user = find_user(config.user) if config.user is not None else None
@@ -76,7 +82,7 @@ def serve(config: Config, environ: Mapping[str, str], *, reload: bool = False) -
             become(user)
         try_ca_certificates(config)
         for tried in (try_own_files, try_settings):
-            if code := run_apart(partial(tried, config)):
+            if code := run_apart(partial(_try, tried, config, file)):
                 return code
         plan = Plan(
             config=config,
@@ -184,6 +190,14 @@ class Plan:
         finally:
             log.close()
         return 0
+
+
+def _try(tried: Callable[[Config], int], config: Config, file: Path | None) -> int:
+    """What goes wrong in a process apart is told there: with the file, as everywhere."""
+    try:
+        return tried(config)
+    except (ConfigError, StartupError) as error:
+        raise error.about(file) from error
 
 
 def try_own_files(config: Config) -> int:

@@ -222,11 +222,25 @@ def test_an_unreadable_key_is_one_line(tmp_path: Path) -> None:
     )
     for command in (["run", *LOCAL], ["check"]):
         done = vestibule(*command, cwd=tmp_path)
-        assert done.returncode == 3
+        assert (done.returncode, done.stdout) == (3, "")
         assert done.stderr == (
             f"ERROR:    localhost: the certificate chain {tmp_path}/none.crt cannot be read: "
-            "No such file or directory\n"
+            f"No such file or directory (the configuration is {tmp_path}/vestibule.toml)\n"
         )
+
+
+@pytest.mark.parametrize("command", [["run"], ["check"], ["certs", "issue"]])
+def test_a_fault_found_late_names_its_file(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "vestibule.toml").write_text(
+        'workers = 1\n[listen]\nhttps = ["127.0.0.1:0"]\nhttp = []\n'
+        '[acme]\ndirectory = "zerossl"\n'
+        'eab = { key_id = "kid", hmac_key = "env:NO_SUCH_KEY" }\n'
+        '[[sites]]\nnames = ["a.example.com"]\nupstreams = ["127.0.0.1:1"]\n'
+    )
+    done = vestibule(*command, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{tmp_path}/vestibule.toml" in done.stderr
+    assert "acme.eab: " in done.stderr
 
 
 def test_serving_until_sigterm(tmp_path: Path, start: Starter) -> None:

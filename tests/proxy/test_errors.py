@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 from proxy import errors
 
@@ -43,3 +44,14 @@ def test_a_config_error_names_its_source_and_all_problems() -> None:
     assert str(error) == "vestibule.toml: a is wrong; b is wrong"
     assert error.problems == ["a is wrong", "b is wrong"]
     assert errors.ConfigError("one").problems == ["one"]
+
+
+def test_what_a_reader_can_change_is_named_with_its_file() -> None:
+    file = Path("/etc/vestibule.toml")
+    assert errors.ConfigError("a is wrong").about(file).source == "/etc/vestibule.toml"
+    named = errors.ConfigError("a is wrong", "other.toml")
+    assert named.about(file) is named
+    refusal = errors.StartupError("port 1 is in use")
+    told = "port 1 is in use (the configuration is /etc/vestibule.toml)"
+    assert str(refusal.about(file)) == told
+    assert refusal.about(None) is refusal
