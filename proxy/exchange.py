@@ -46,9 +46,9 @@ from proxy.errors import (
 )
 from proxy.forwarding import Forwarding
 from proxy.http.dates import http_date
-from proxy.http.error_pages import error_page, grpc_error, reason_phrase
+from proxy.http.error_pages import error_fields, error_page, grpc_error, reason_phrase
 from proxy.http.head import HTTP_1_1, HTTP_2, RequestHead, ResponseHead
-from proxy.http.headers import Field, Trailers
+from proxy.http.headers import Field, Trailers, with_date
 from proxy.http.websocket import GOING_AWAY, FrameTracker
 from proxy.limits import BUFFER_BYTES, Limits
 from proxy.upstream.http2_stream import UpstreamSide
@@ -183,11 +183,7 @@ class Exchange:
             self.respond(200, grpc_error(status, detail), b"", close=close, noted=status)
             return
         content_type, body = error_page(status, self.head.fields.wants_json, detail)
-        fields = [(b"Content-Type", content_type)]
-        if status == 503:
-            fields.append((b"Retry-After", b"1"))
-        elif status == 405:
-            fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+        fields = [(b"Content-Type", content_type), *error_fields(status)]
         self.respond(status, fields, body, close=close)
 
     def forward(self, plan: Forwarding) -> None:
@@ -384,9 +380,7 @@ class Exchange:
         self.deadline = NEVER
         self.response_started = True
         self.status = head.status
-        if self._plan is not None and self._plan.changes_response:
-            head = self._by_rules(head)
-        self.client.send_head(head, length)
+        self.client.send_head(self._to_client(head), length)
 
     def response_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None:
         """A whole final response; the connection has already been given back."""
@@ -405,10 +399,8 @@ class Exchange:
         services = self._services
         if services.access_log is not None:
             services.access_log(self)
-        if self._plan is not None and self._plan.changes_response:
-            head = self._by_rules(head)
         client = self.client
-        client.send_whole(head, length, data)
+        client.send_whole(self._to_client(head), length, data)
         client.flush()
 
     def response_upgrade(self, head: ResponseHead) -> None:
@@ -500,9 +492,12 @@ class Exchange:
             # RFC 8441 §5: any 2xx would say that there is a tunnel.
             raise BadResponse(f"the upstream answered a WebSocket with {head.status}")
 
-    def _by_rules(self, head: ResponseHead) -> ResponseHead:
-        assert self._plan is not None
-        return self._plan.route.response_rules.apply(head)
+    def _to_client(self, head: ResponseHead) -> ResponseHead:
+        """The backend's head as it goes on."""
+        plan = self._plan
+        if plan is not None and plan.changes_response:
+            head = plan.route.response_rules.apply(head)
+        return head if head.fields.dated else with_date(head, self._services.date())
 
     def _acquire(self, failed: UpstreamSide | None = None) -> None:
         assert self._plan is not None

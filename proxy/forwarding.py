@@ -6,10 +6,12 @@ from proxy.http.head import HTTP_1_1, RequestHead
 from proxy.http.headers import (
     UPGRADE_WEBSOCKET,
     Field,
+    field_lines,
     http2_request_fields,
     request_forwardable,
     request_framing,
     request_lines,
+    via,
 )
 from proxy.routing import Route, SiteRoutes
 from proxy.upstream.pool import Pool
@@ -60,6 +62,7 @@ class Forwarding:
             parts += (request_lines(fields, rules.dropped), rules.lines)
         else:
             parts.append(request_forwardable(fields))
+        parts.append(field_lines([via(head.version)]))
         if route.strip:
             parts += (b"X-Forwarded-Prefix: ", route.prefix, b"\r\n")
         if self.tunnel:

@@ -208,11 +208,14 @@ class Worker:
         """The one timer of the hot path: see ``proxy.clock``."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            now = self._clock.now = self._loop.time()
+            # Deadlines were set by a clock that may have been a sweep old; compared with the one
+            # before this, none is met early.
+            before = self._clock.now
+            self._clock.now = self._loop.time()
             for connection in self._connections.snapshot():
-                connection.sweep(now)
+                connection.sweep(before)
             for pool in list(self._pools.awake):
-                pool.sweep(now)
+                pool.sweep(before)
 
     async def _drain(self) -> None:
         """Stop accepting, let requests in flight finish, then end what is left."""

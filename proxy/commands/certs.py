@@ -8,6 +8,7 @@ from datetime import datetime
 
 from acme_client import AcmeClientError, Store, StoredCertificate, open_store
 from acme_client.documents import read_document
+from acme_client.errors import DamagedDocument
 from acme_client.on_demand import remembered
 from acme_client.state import CertificateState, document_name
 from proxy.certificate_requests import on_demand_request, on_demand_site
@@ -100,7 +101,10 @@ def _stored(store: Store, certificate_id: str, now: datetime) -> Row | None:
 
 def _failures(store: Store, certificate_id: str) -> str:
     """What `certs explain` says more of."""
-    state = read_document(store, document_name(certificate_id), CertificateState.from_json)
+    try:
+        state = read_document(store, document_name(certificate_id), CertificateState.from_json)
+    except DamagedDocument:
+        return ", its record of attempts is damaged"
     if state is None or not state.failures:
         return ""
     return f", failed {state.failures} time{'s' if state.failures > 1 else ''}"

@@ -37,6 +37,8 @@ from acme_client import (
     open_store,
 )
 from acme_client.dns import MissingExtra, ServerAddress
+from acme_client.documents import read_document
+from acme_client.errors import DamagedDocument
 from acme_client.explain import MARKS, Explanation, explain
 from acme_client.names import is_wildcard
 from acme_client.probes import (
@@ -57,6 +59,7 @@ from acme_client.probes import (
     look_at_ca,
 )
 from acme_client.session import Sight
+from acme_client.state import CertificateState, document_name
 from proxy import logs
 from proxy.certificate_requests import certificate_request, obtained_sites
 from proxy.certificate_settings import (
@@ -315,6 +318,7 @@ async def _explain(
         examiner = Examiner(config, sights, resolver, proof)
         for status in chosen:
             looked = await examiner.examine(status.request, [_wanted(status)])
+            looked = [*_judge_records(store, status.request), *looked]
             if status.stored is None and status.request.id not in configured:
                 looked.insert(0, Finding(Level.NOTE, "on demand", ON_DEMAND))
             found.append(await explain(status, issuers, environment, [*said, *looked]))
@@ -371,7 +375,22 @@ def _look_at_stored(
             findings.append(_judge_stored(key_type, stored))
         fingerprint = stored.fingerprint if stored is not None else None
         wanted.append(Wanted(fingerprint, key_type if several else None))
-    return wanted, findings
+    return wanted, [*findings, *_judge_records(store, request)]
+
+
+def _judge_records(store: Store, request: CertificateRequest) -> list[Finding]:
+    """What is remembered besides the certificate, where that is damaged."""
+    findings = []
+    for certificate_id in request.certificate_ids:
+        try:
+            read_document(store, document_name(certificate_id), CertificateState.from_json)
+        except DamagedDocument as error:
+            text = (
+                f"{error.place} is damaged ({error.fault}); "
+                "the certificate manager puts it aside and begins anew"
+            )
+            findings.append(Finding(Level.NOTE, "stored", text))
+    return findings
 
 
 def _judge_stored(key_type: str, stored: StoredCertificate | None) -> Finding:

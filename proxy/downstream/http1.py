@@ -24,7 +24,7 @@ from proxy.clock import NEVER
 from proxy.errors import BadRequest
 from proxy.exchange import Application, Exchange, Services
 from proxy.http.chunked import ChunkedBody, ChunkedError
-from proxy.http.error_pages import error_page, reason_phrase
+from proxy.http.error_pages import error_fields, error_page, reason_phrase
 from proxy.http.grammar import HEAD_END
 from proxy.http.head import CHUNKED, HTTP_1_1, HeadReader, RequestHead, ResponseHead
 from proxy.http.headers import (
@@ -97,6 +97,7 @@ class Http1Connection:
         "_remaining",
         "_services",
         "_state",
+        "_retired",
         "_stopping",
         "info",
     )
@@ -124,6 +125,7 @@ class Http1Connection:
         self._paused = False
         self._pumping = False
         self._blocked = False
+        self._retired = False  # the next response is the last one, and says so
         self._stopping = False
         self._deadline = services.clock.now + services.limits.header_timeout
 
@@ -198,10 +200,18 @@ class Http1Connection:
     def stop(self) -> None:
         """Finish what is in flight, then close."""
         self._stopping = True
+        self._retired = True
         if self._state == _IDLE and not self._has_begun_a_head():
             self._close()
         elif self._exchange is not None:
             self._exchange.stop_tunnel()
+
+    def retire(self) -> None:
+        """Old enough: the next response says that it is the last one here (RFC 9112 §9.6).
+
+        Not without saying so: a request could be on its way.
+        """
+        self._retired = True
 
     @property
     def is_idle(self) -> bool:
@@ -217,7 +227,7 @@ class Http1Connection:
         self._out.append(_CONTINUE)
 
     def send_whole(self, head: ResponseHead, length: int | None, data: bytes) -> None:
-        if length is None or self._http_1_0 or self._stopping or not self._keep_alive:
+        if length is None or self._http_1_0 or self._retired or not self._keep_alive:
             self.send_head(head, length)
             if data:
                 self._out.append(data)
@@ -487,7 +497,7 @@ class Http1Connection:
         return self._exchange is not None and self._exchange.head.method != b"HEAD"
 
     def _settle_keep_alive(self) -> None:
-        if self._stopping:
+        if self._retired:
             self._keep_alive = False
 
     def _end_of_head(self) -> bytes:
@@ -546,7 +556,11 @@ class Http1Connection:
         self._buffer = bytearray()
         self._keep_alive = False
         content_type, body = error_page(error.status, False)
-        fields = [(b"Date", self._services.date()), (b"Content-Type", content_type)]
+        fields = [
+            (b"Date", self._services.date()),
+            (b"Content-Type", content_type),
+            *error_fields(error.status),
+        ]
         self._write_local(error.status, reason_phrase(error.status), fields, body, False)
         self._close()
 

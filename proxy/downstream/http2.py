@@ -22,7 +22,7 @@ from proxy.clock import NEVER
 from proxy.downstream.http1 import Channel
 from proxy.errors import BadRequest
 from proxy.exchange import Application, Exchange, Services
-from proxy.http.error_pages import error_page
+from proxy.http.error_pages import error_fields, error_page
 from proxy.http.h2.connection import ServerConnection
 from proxy.http.h2.faults import ErrorCode
 from proxy.http.h2.field_encoder import FieldEncoder
@@ -176,7 +176,11 @@ class Http2Stream:
     @staticmethod
     def _encode(connection: Http2Connection, head: ResponseHead, length: int | None) -> bytes:
         fields = response_fields(head.fields)
-        if length is not None and length != CHUNKED:
+        # RFC 9113 §8.1: the end of the stream says that there is no body. To gRPC clients a field
+        # that the backend has not sent would be metadata.
+        if (length and length != CHUNKED) or (
+            length == 0 and b"content-length" in head.fields.lowered
+        ):
             fields = [*fields, (b"content-length", b"%d" % length)]
         return connection.encoder.encode_response(head.status, fields)
 
@@ -289,6 +293,10 @@ class Http2Connection:
         for stream in list(self._streams.values()):
             if stream.exchange is not None:
                 stream.exchange.stop_tunnel()
+        self.retire()
+
+    def retire(self) -> None:
+        """Old enough: the client shall open another connection for what comes next."""
         self.protocol.drain()
         self.flush()
 
@@ -370,6 +378,7 @@ class Http2Connection:
         fields = [
             (b"date", self._services.date()),
             (b"content-type", content_type),
+            *error_fields(status),
             (b"content-length", b"%d" % len(body)),
         ]
         self.protocol.send_response(stream_id, status, fields)

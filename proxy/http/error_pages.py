@@ -30,6 +30,14 @@ _EXPLANATIONS: dict[int, str] = {
     505: "Only HTTP/1.1 and HTTP/1.0 are spoken here.",
 }
 
+_PHRASES: dict[int, str] = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+"""Those of RFC 9110 that Python's are older than."""
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{status} {phrase}</title></head>
 <body><h1>{status} {phrase}</h1><p>{text}</p></body></html>
@@ -68,10 +76,19 @@ def grpc_error(status: int, detail: str | None = None) -> list[tuple[bytes, byte
     ]
 
 
+def error_fields(status: int) -> list[tuple[bytes, bytes]]:
+    """What a status says in the headers too (RFC 9110 §15.5.6, §15.6.4)."""
+    if status == 405:
+        return [(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")]
+    if status == 503:
+        return [(b"Retry-After", b"1")]
+    return []
+
+
 def reason_phrase(status: int) -> str:
     """The standard reason phrase, or an empty string for an unregistered status."""
     try:
-        return HTTPStatus(status).phrase
+        return _PHRASES.get(status) or HTTPStatus(status).phrase
     except ValueError:
         return ""
 

@@ -161,11 +161,13 @@ class ResponseFields:
         fields, lowered, close, keep_alive, nominated: as in :class:`RequestFields`.
         length: the Content-Length, ``CHUNKED``, or None when neither was there.
         upgrade: the Upgrade value, lower-case.
+        dated: there is a Date.
         forwardable: kept here by ``proxy.http.headers``: the end-to-end headers, joined.
     """
 
     __slots__ = (
         "close",
+        "dated",
         "fields",
         "forwardable",
         "keep_alive",
@@ -178,6 +180,7 @@ class ResponseFields:
     def __init__(self, fields: RawFields) -> None:
         self.fields = fields
         self.lowered = [name.lower() for name, _ in fields]
+        self.dated = b"date" in self.lowered
         self.length: int | None = None
         self.close = False
         self.keep_alive = False

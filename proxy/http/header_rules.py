@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from proxy.http.head import FORWARDED_FAMILY, ResponseFields, ResponseHead
-from proxy.http.headers import HOP_BY_HOP, field_lines
+from proxy.http.head import FORWARDED_FAMILY, ResponseHead
+from proxy.http.headers import HOP_BY_HOP, field_lines, with_fields
 
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
 _VALUE: Final = re.compile(r"[\t -~]*")
@@ -51,13 +51,7 @@ class HeaderRules:
             for lowered, field in zip(old.lowered, old.fields, strict=True)
             if lowered not in self.dropped
         ]
-        fields = ResponseFields([*kept, *self.fields])
-        fields.length = old.length
-        fields.close = old.close
-        fields.keep_alive = old.keep_alive
-        fields.nominated = old.nominated - self.dropped
-        fields.upgrade = old.upgrade
-        return ResponseHead(head.status, head.reason, head.version, fields)
+        return with_fields(head, [*kept, *self.fields], self.dropped)
 
 
 def _check_name(name: str) -> None:

@@ -16,6 +16,8 @@ from typing import Final, TypeAlias
 from proxy.http.head import (
     CHUNKED,
     FORWARDED_FAMILY,
+    HTTP_1_0,
+    HTTP_1_1,
     HTTP_2,
     RequestFields,
     RequestHead,
@@ -54,8 +56,11 @@ _REPLACED: Final = frozenset(
 _NOT_TO_UPSTREAM: Final = HOP_BY_HOP | _REPLACED
 _NOT_TO_CLIENT: Final = HOP_BY_HOP | {b"content-length"}
 
-VIA: Final = (b"Via", b"1.1 vestibule")
-"""RFC 9110 §7.6.3: a gateway adds itself to what it forwards inbound."""
+_VIA: Final[dict[int, Field]] = {
+    HTTP_1_0: (b"Via", b"1.0 vestibule"),
+    HTTP_1_1: (b"Via", b"1.1 vestibule"),
+    HTTP_2: (b"Via", b"2 vestibule"),
+}
 
 UPGRADE_WEBSOCKET: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 END: Final = b"\r\n"
@@ -65,7 +70,7 @@ CHUNKED_FIELD: Final = b"Transfer-Encoding: chunked\r\n"
 def request_forwardable(fields: RequestFields) -> bytes:
     """What goes on of the client's section, as lines; remembered in ``fields.forwardable``.
 
-    The end-to-end headers, and Host, Via and X-Forwarded-Host, which is the Host once more.
+    The end-to-end headers, and Host and X-Forwarded-Host, which is the Host once more.
     """
     known = fields.forwardable
     if known is None:
@@ -86,7 +91,12 @@ def _request_fields(fields: RequestFields, dropped: frozenset[bytes]) -> list[Fi
         field
         for lowered, field in zip(fields.lowered, fields.fields, strict=True)
         if lowered not in skipped and not lowered.startswith(FORWARDED_FAMILY)
-    ] + [VIA, (b"X-Forwarded-Host", fields.host)]
+    ] + [(b"X-Forwarded-Host", fields.host)]
+
+
+def via(version: int) -> Field:
+    """What a gateway adds to a request that it received with that version (RFC 9110 §7.6.3)."""
+    return _VIA[version]
 
 
 def http2_request_fields(
@@ -102,7 +112,7 @@ def http2_request_fields(
         added: what the route puts in.
     """
     fields = head.fields
-    kept = [*_request_fields(fields, dropped), *added]
+    kept = [*_request_fields(fields, dropped), via(head.version), *added]
     if head.version == HTTP_2 and fields.get(b"te") is not None:
         # RFC 9113 §8.2.2: nothing but "trailers", and not nominated by any Connection field.
         kept.append((b"te", b"trailers"))
@@ -137,6 +147,25 @@ def response_fields(fields: ResponseFields) -> list[tuple[bytes, bytes]]:
         for lowered, (_, value) in zip(fields.lowered, fields.fields, strict=True)
         if lowered not in _NOT_TO_CLIENT and lowered not in nominated
     ]
+
+
+def with_date(head: ResponseHead, date: bytes) -> ResponseHead:
+    """The head of a backend that has no clock, or does not say (RFC 9110 §6.6.1)."""
+    return with_fields(head, [*head.fields.fields, (b"Date", date)])
+
+
+def with_fields(
+    head: ResponseHead, changed: list[Field], dropped: frozenset[bytes] = frozenset()
+) -> ResponseHead:
+    """The head with other fields, of which those ``dropped`` are no longer nominated."""
+    old = head.fields
+    fields = ResponseFields(changed)
+    fields.length = old.length
+    fields.close = old.close
+    fields.keep_alive = old.keep_alive
+    fields.nominated = old.nominated - dropped
+    fields.upgrade = old.upgrade
+    return ResponseHead(head.status, head.reason, head.version, fields)
 
 
 def framing_field(length: int | None) -> bytes:

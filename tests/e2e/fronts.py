@@ -32,6 +32,7 @@ TIGHT_LIMITS: Mapping[str, Value] = {
     "upstream_response_timeout": 1.0,
     "connections_per_address": 8,
     "tunnel_idle_timeout": 1.0,
+    "connection_age": 4.0,
 }
 """Small enough to be waited for."""
 

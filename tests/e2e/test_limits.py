@@ -76,6 +76,23 @@ async def test_an_idle_connection_is_closed_without_a_word(tight_front: Front) -
             assert not used.was_reset
 
 
+async def test_an_old_connection_is_asked_to_end(tight_front: Front) -> None:
+    """Between two requests, and never without saying so."""
+    async with recording(tight_front.backends.recording.number), await dial(tight_front) as wire:
+        served = 0
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                response = await wire.ask(HEAD + b"\r\n")
+                assert response.status == 200
+                served += 1
+                if response.get(b"connection") == b"close":
+                    break
+                await asyncio.sleep(0.1)
+        assert served > 1
+        assert await wire.read_to_end() == b""
+        assert not wire.was_reset
+
+
 async def test_a_body_that_stops_gets_408(tight_front: Front) -> None:
     """And the backend is not left waiting for it."""
 

@@ -13,7 +13,7 @@ from proxy.limits import Limits
 from tests.proxy.bench import HOWS, Bench, How
 
 GET = b"GET / HTTP/1.1\r\nHost: front.test\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: then\r\nContent-Length: 2\r\n\r\nok"
 
 
 def request(method: bytes = b"GET", *lines: bytes, body: bytes = b"", length: int = 0) -> bytes:
@@ -175,9 +175,24 @@ def test_hints_do_not_put_the_deadline_off() -> None:
 def test_a_begun_response_has_no_deadline() -> None:
     bench = Bench()
     bench.client(GET)
-    bench.backend.says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+    bench.backend.says(OK[:-1])
     bench.pass_time(100_000)
     bench.backend.says(b"k")
+    assert bench.got == OK
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 0", b"Transfer-Encoding: chunked"])
+def test_a_response_without_a_date_is_given_one(framing: bytes) -> None:
+    bench = Bench()
+    bench.client(GET)
+    bench.backend.says(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n")
+    assert bench.got.count(b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n") == 1
+
+
+def test_the_backends_own_date_goes_on() -> None:
+    bench = Bench()
+    bench.client(GET)
+    bench.backend.says(OK)
     assert bench.got == OK
 
 

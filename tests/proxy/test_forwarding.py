@@ -31,8 +31,8 @@ def route(**options: object) -> Route[Pool]:
 def test_host_first_and_framing_last() -> None:
     made = plan(b"POST /x?y=1 HTTP/1.1\r\nAccept: */*\r\nHost: h:8443\r\nContent-Length: 5\r\n\r\n")
     assert made.head == (
-        b"POST /x?y=1 HTTP/1.1\r\nHost: h:8443\r\nAccept: */*\r\nVia: 1.1 vestibule\r\n"
-        b"X-Forwarded-Host: h:8443\r\nContent-Length: 5\r\n"
+        b"POST /x?y=1 HTTP/1.1\r\nHost: h:8443\r\nAccept: */*\r\nX-Forwarded-Host: h:8443\r\n"
+        b"Via: 1.1 vestibule\r\nContent-Length: 5\r\n"
     )
 
 

@@ -257,6 +257,32 @@ def test_a_socket_that_is_gone_already() -> None:
     assert peer.admission.total == 1
 
 
+def test_a_connection_that_is_old_enough_is_asked_to_end() -> None:
+    peer = Peer(limits=Limits(connection_age=60.0, keep_alive_timeout=1000.0))
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    peer.sends(request)
+    peer.pass_time(59.0)
+    peer.sends(request)
+    answers = peer.take()
+    assert answers.count(b"hello") == 2
+    assert b"Connection: close" not in answers
+    peer.pass_time(1.0)
+    assert not peer.transport.eof, "a request may be on its way"
+    peer.sends(request)
+    assert b"\r\nConnection: close\r\n" in peer.take()
+    assert peer.transport.eof
+
+
+def test_no_age_is_too_old_when_it_is_unlimited() -> None:
+    peer = Peer(limits=Limits(connection_age=0.0, keep_alive_timeout=1e9))
+    for _ in range(2):
+        peer.sends(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = peer.take()
+        assert answer.endswith(b"hello")
+        assert b"Connection: close" not in answer
+        peer.pass_time(1e6)
+
+
 def test_stop_lets_go_of_an_idle_connection() -> None:
     peer = Peer()
     peer.connection.stop()

@@ -33,6 +33,8 @@ from tests.proxy.http.h2.conversation import (
     window_update,
 )
 
+THE_EPOCH = (b"date", b"Thu, 01 Jan 1970 00:00:00 GMT")
+"""What a response without a Date is given (RFC 9110 §6.6.1), by the clock of the bench."""
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SWITCHED = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -111,13 +113,14 @@ def test_a_request_goes_on_as_http_1() -> None:
     bench = Http2Bench()
     backend = bench.get(1, (b"cookie", b"a=1"), (b"te", b"trailers"), (b"cookie", b"b=2"))
     assert backend.got == (
-        b"GET / HTTP/1.1\r\nHost: front.test\r\ncookie: a=1; b=2\r\nVia: 1.1 vestibule\r\n"
-        b"X-Forwarded-Host: front.test\r\nX-Forwarded-For: 1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\n"
+        b"GET / HTTP/1.1\r\nHost: front.test\r\ncookie: a=1; b=2\r\n"
+        b"X-Forwarded-Host: front.test\r\nVia: 2 vestibule\r\n"
+        b"X-Forwarded-For: 1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\n"
         b"X-Forwarded-Proto: https\r\nX-Forwarded-Port: 443\r\n\r\n"
     )
     backend.says(OK)
     assert bench.told() == [
-        ("HEADERS", 1, ((b":status", b"200"), (b"content-length", b"2")), False),
+        ("HEADERS", 1, ((b":status", b"200"), THE_EPOCH, (b"content-length", b"2")), False),
         ("DATA", 1, b"ok", True),
     ]
     assert bench.http2.is_idle
@@ -144,7 +147,7 @@ def test_a_response_in_pieces_without_a_length() -> None:
     backend.says(b"3\r\ntwo\r\n0\r\nX-Late: 1\r\n\r\n")
     assert bench.told() == [
         ("HEADERS", 1, ((b":status", b"103"), (b"link", b"x")), False),
-        ("HEADERS", 1, ((b":status", b"200"),), False),
+        ("HEADERS", 1, ((b":status", b"200"), THE_EPOCH), False),
         ("DATA", 1, b"one", False),
         ("DATA", 1, b"two", False),
         ("DATA", 1, b"", True),
@@ -155,9 +158,10 @@ def test_head_and_304_have_no_body() -> None:
     bench = Http2Bench()
     bench.hear(headers(1, request(b"HEAD")))
     bench.backend.says(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n")
-    assert bench.told()[0][2:] == (((b":status", b"200"), (b"content-length", b"7")), True)
+    fields = ((b":status", b"200"), THE_EPOCH, (b"content-length", b"7"))
+    assert bench.told()[0][2:] == (fields, True)
     bench.get(3).says(b"HTTP/1.1 304 Not Modified\r\n\r\n")
-    assert bench.told()[0][2:] == (((b":status", b"304"),), True)
+    assert bench.told()[0][2:] == (((b":status", b"304"), THE_EPOCH), True)
 
 
 def test_expect_is_answered_when_there_is_somebody_for_the_body() -> None:
@@ -258,6 +262,25 @@ def test_stopping_serves_what_is_there_and_closes() -> None:
     assert bench.channel.is_open
     backend.says(OK)
     assert statuses(bench.told()) == [b"200"]
+    assert bench.channel.closed
+
+
+def test_an_old_connection_asks_for_another_and_ends_when_its_streams_do() -> None:
+    bench = Http2Bench()
+    bench.hear(headers(1, UPGRADE, END_HEADERS))
+    tunnel = bench.backend
+    tunnel.says(SWITCHED)
+    bench.told()
+    backend = bench.get(3)
+    bench.http2.retire()
+    assert [event[:2] for event in bench.told()] == [("GOAWAY", 2**31 - 1), ("PING", b"vst-last")]
+    assert bench.hear(ping(b"vst-last", ACK)) == [("GOAWAY", 3, "NO_ERROR")]
+    backend.says(OK)
+    assert statuses(bench.told()) == [b"200"]
+    tunnel.says(b"\x81\x02hi")
+    assert bench.told() == [("DATA", 1, b"\x81\x02hi", False)], "age ends no tunnel"
+    assert bench.channel.is_open
+    bench.hear(rst_stream(1))
     assert bench.channel.closed
 
 

@@ -13,7 +13,7 @@ from tests.corpus.responses import RESPONSES
 from tests.proxy.bench import ENGINES, HOWS, Bench, How
 
 GET = b"GET / HTTP/1.1\r\nHost: front.test\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+OK = b"HTTP/1.1 200 OK\r\nDate: then\r\nContent-Length: 5\r\n\r\nhello"
 
 
 def bench_with(method: bytes = b"GET", engine: EngineName = "httptools") -> Bench:
@@ -134,8 +134,8 @@ def test_a_connection_in_doubt_is_closed(response: bytes) -> None:
 def test_a_204_that_announces_a_body_is_the_last_one(how: How) -> None:
     for field in (b"Content-Length: 5", b"Transfer-Encoding: chunked"):
         bench = bench_with()
-        bench.backend.says(b"HTTP/1.1 204 No Content\r\n" + field + b"\r\n\r\n", how)
-        assert bench.got == b"HTTP/1.1 204 No Content\r\n\r\n"
+        bench.backend.says(b"HTTP/1.1 204 No Content\r\nDate: then\r\n" + field + b"\r\n\r\n", how)
+        assert bench.got == b"HTTP/1.1 204 No Content\r\nDate: then\r\n\r\n"
         assert not bench.backend.is_open
 
 
@@ -202,8 +202,8 @@ def test_framing_is_made_anew(response: bytes, expected: bytes | None, how: How)
 
 def test_head_keeps_the_length_of_what_get_would_bring() -> None:
     bench = bench_with(b"HEAD")
-    bench.backend.says(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
-    assert bench.got == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    bench.backend.says(b"HTTP/1.1 200 OK\r\nDate: then\r\nContent-Length: 5\r\n\r\n")
+    assert bench.got == b"HTTP/1.1 200 OK\r\nDate: then\r\nContent-Length: 5\r\n\r\n"
     bench.client(GET)
     bench.backend.says(OK)
     assert bench.got.endswith(OK), "the remembered head serves both"
