@@ -22,6 +22,8 @@ from acme_client.state import Failure
 
 _WIDTH = 13
 
+_SOON = timedelta(minutes=2)
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -123,7 +125,10 @@ class Explanation:
         }
 
     def _with_distance(self, at: datetime) -> str:
-        return f"{_date(at)} ({_distance(at - self.now)})"
+        ahead = at - self.now
+        # A minute is all too coarse for what is a few seconds off.
+        date = f"{at:%Y-%m-%d %H:%M:%S} UTC" if abs(ahead) < _SOON else _date(at)
+        return f"{date} ({_distance(ahead)})"
 
 
 MARKS = {Level.OK: "ok     ", Level.NOTE: "note   ", Level.PROBLEM: "PROBLEM"}
@@ -192,7 +197,7 @@ def _date(date: datetime) -> str:
 
 
 def _distance(delta: timedelta) -> str:
-    if abs(delta) < timedelta(minutes=1):
+    if timedelta(minutes=-1) < delta < timedelta(seconds=1):
         return "now"
     return f"in {_length(delta)}" if delta > timedelta(0) else f"{_length(-delta)} ago"
 

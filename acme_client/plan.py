@@ -85,8 +85,10 @@ def issuing_plan(
         request, key_type, stored, circumstances.directories, circumstances.compromised
     )
     if stored is None or reason is not None:
-        at = max(now, state.retry_at) if state.retry_at else now
-        return Plan(Action.ISSUE, at, reason or "there is no certificate yet")
+        reason = reason or "there is no certificate yet"
+        if state.retry_at is None or state.retry_at <= now:
+            return Plan(Action.ISSUE, now, reason)
+        return Plan(Action.ISSUE, state.retry_at, f"{_why_it_waits(state)}; {reason}")
     own = state.about(stored.fingerprint)
     renewal = renewal_time(
         stored.not_before,
@@ -97,9 +99,22 @@ def issuing_plan(
         out_of_turn=own.out_of_turn,
     )
     if state.retry_at is not None and state.retry_at > renewal.at:
-        reason = f"the next try after a failure; due since {renewal.at:%Y-%m-%d}: {renewal.rule}"
+        reason = f"{_why_it_waits(state)}; due since {renewal.at:%Y-%m-%d}: {renewal.rule}"
         return Plan(Action.RENEW, state.retry_at, reason)
     return Plan(Action.RENEW, renewal.at, renewal.rule)
+
+
+def _why_it_waits(state: CertificateState) -> str:
+    """The rule that set the date of the next try; see ``backoff``."""
+    if state.failures:
+        return f"waits after {_counted(state.failures, 'failure')}"
+    if state.interruptions:
+        return f"waits after {_counted(state.interruptions, 'attempt')} that were cut off"
+    return "waits for the date at which the CA may be asked again"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def reason_to_issue(

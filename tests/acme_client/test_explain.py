@@ -15,6 +15,7 @@ from acme_client.explain import explain
 from acme_client.ledger import Obstacle
 from acme_client.manager import CertificateManager, CertificateStatus
 from acme_client.plain_words import PROBLEMS
+from acme_client.plan import Action, Plan
 from acme_client.probes import Finding, Level
 from acme_client.renewal import RenewalWindow
 from acme_client.request import CertificateRequest
@@ -75,6 +76,23 @@ async def test_nothing_yet_and_a_failure(tmp_path: Path) -> None:
     failed = found.to_json()["last_failure"]
     assert failed["in_words"] == [PROBLEMS["dns"]]
     assert failed["problems"][0]["detail"] == "NXDOMAIN"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (3600, "2026-03-01 13:00 UTC (in 1 h)"),
+        (90, "2026-03-01 12:01:30 UTC (in 90 s)"),
+        (42, "2026-03-01 12:00:42 UTC (in 42 s)"),
+        (0, "2026-03-01 12:00:00 UTC (now)"),
+        (-30, "2026-03-01 11:59:30 UTC (now)"),
+    ],
+)
+async def test_a_back_off_and_its_date(tmp_path: Path, seconds: int, shown: str) -> None:
+    before = await status(tmp_path, stored=False)
+    plan = Plan(Action.ISSUE, START + timedelta(seconds=seconds), "waits after 1 failure")
+    found = await explain(replace(before, plan=plan), [], make_environment(tmp_path), [])
+    assert f"  next         order {shown}: waits after 1 failure" in list(found.lines())
 
 
 async def test_the_cas_window(tmp_path: Path) -> None:

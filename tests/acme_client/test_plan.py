@@ -50,7 +50,22 @@ def test_without_a_certificate_it_is_ordered_now() -> None:
 def test_without_a_certificate_a_back_off_is_kept() -> None:
     later = START + HOUR
     assert plan(None, CertificateState(retry_at=later)).at == later
-    assert plan(None, CertificateState(retry_at=START - HOUR)).at == START
+    over = plan(None, CertificateState(retry_at=START - HOUR, failures=2))
+    assert over == Plan(Action.ISSUE, START, "there is no certificate yet")
+
+
+@pytest.mark.parametrize(
+    ("state", "rule"),
+    [
+        (CertificateState(failures=1), "waits after 1 failure"),
+        (CertificateState(failures=3), "waits after 3 failures"),
+        (CertificateState(interruptions=2), "waits after 2 attempts that were cut off"),
+        (CertificateState(), "waits for the date at which the CA may be asked again"),
+    ],
+)
+def test_a_back_off_says_its_rule(state: CertificateState, rule: str) -> None:
+    found = plan(None, replace(state, retry_at=START + HOUR))
+    assert found.reason == f"{rule}; there is no certificate yet"
 
 
 def test_a_good_certificate_is_renewed_by_its_lifetime(stored: StoredCertificate) -> None:
@@ -101,9 +116,9 @@ def test_a_window_for_another_certificate_does_not(stored: StoredCertificate) ->
 
 def test_a_failed_renewal_waits(stored: StoredCertificate) -> None:
     now = START + 61 * DAY
-    found = plan(stored, replace(IDLE, retry_at=now + HOUR), now=now)
+    found = plan(stored, replace(IDLE, retry_at=now + HOUR, failures=2), now=now)
     assert (found.action, found.at) == (Action.RENEW, now + HOUR)
-    assert "next try after a failure" in found.reason
+    assert found.reason.startswith("waits after 2 failures; due since 2026-")
     assert "1/3" in found.reason
 
 
