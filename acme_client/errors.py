@@ -6,6 +6,7 @@
     ├── RequestError             what was asked for is wrong: a name, a key type, a setting
     ├── BadCertificate           a chain and key that do not fit each other or the request
     ├── StoreError               the store cannot be read or written
+    │   ├── DamagedDocument      what is kept there makes no sense
     │   ├── LockHeld             another process works on this certificate
     │   ├── LockLost             the lock is no longer ours; nothing was written
     │   └── UnsafeKeyFile        a private key that others may read
@@ -56,6 +57,17 @@ class StoreError(AcmeClientError):
     """The store cannot be read or written."""
 
     kind = "store"
+
+
+class DamagedDocument(StoreError):
+    """A document of the store that makes no sense. ``place`` is where, ``fault`` why."""
+
+    def __init__(self, place: str, fault: str) -> None:
+        super().__init__(
+            f"{place} is damaged ({fault}): restore it from a backup, or move it away to begin anew"
+        )
+        self.place = place
+        self.fault = fault
 
 
 class LockHeld(StoreError):

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from acme_client.directories import OWN_PACE, Limit, Limits
+from acme_client.documents import to_date
 from acme_client.domains import registered_domain
 from acme_client.errors import Problem
 
@@ -94,6 +95,20 @@ class Ledger:
                 arrivals[charge.key] -= charge.limit.period / charge.limit.count
         return replace(self, arrivals=arrivals)
 
+    def under(self, charge: Charge, before: Limit, now: datetime) -> Ledger:
+        """As if all of a bucket's uses had been charged under ``charge.limit`` and not ``before``.
+
+        The arrival time counts in the steps of the limit it was charged under: read under another
+        one, a bucket of 2 that is used up would be 59 uses of 60.
+        """
+        arrival = self.arrivals.get(charge.key)
+        if before == charge.limit or arrival is None or arrival <= now:
+            return self
+        limit = charge.limit
+        uses = (arrival - now) / (before.period / before.count)
+        debt = limit.period / limit.count * min(uses, limit.count)
+        return replace(self, arrivals={**self.arrivals, charge.key: now + debt})
+
     def block(self, scope: str, obstacle: Obstacle) -> Ledger:
         return replace(self, blocks={**self.blocks, scope: obstacle})
 
@@ -123,9 +138,9 @@ class Ledger:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Ledger:
         return cls(
-            {key: datetime.fromisoformat(at) for key, at in document["arrivals"].items()},
+            {key: to_date(at) for key, at in document["arrivals"].items()},
             {
-                scope: Obstacle(datetime.fromisoformat(block["until"]), block["why"])
+                scope: Obstacle(to_date(block["until"]), block["why"])
                 for scope, block in document["blocks"].items()
             },
         )

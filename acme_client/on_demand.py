@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -33,6 +34,7 @@ import anyio.abc
 from acme_client.ask import Ask, AskFailed
 from acme_client.clock import Clock
 from acme_client.directories import Limit
+from acme_client.documents import read_or_set_aside, to_date
 from acme_client.errors import LockHeld, RequestError, StoreError
 from acme_client.ledger import Charge, Ledger
 from acme_client.manager import CertificateManager
@@ -68,6 +70,29 @@ class OnDemandLimits:
     names_per_hour: int = 60
 
 
+@dataclass(frozen=True, slots=True)
+class _HourlyNames:
+    """The ledger of new names, and the cap it was kept under."""
+
+    ledger: Ledger
+    names_per_hour: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.ledger.to_json(), "names_per_hour": self.names_per_hour}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> _HourlyNames:
+        # Documents of earlier versions do not have the cap.
+        count = document.get("names_per_hour")
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise ValueError(f"names_per_hour: {count!r}")
+        return cls(Ledger.from_json(document), count)
+
+
+def _per_hour(count: int) -> Limit:
+    return Limit(count, timedelta(hours=1))
+
+
 def remember(store: Store, name: str, request_id: str, asked_at: datetime) -> None:
     """Write down that a name is ours, so that it is tended from the next start on."""
     store.save_document(f"{FOLDER}/{request_id}", {"name": name, "asked_at": asked_at.isoformat()})
@@ -77,14 +102,24 @@ def remembered(store: Store) -> list[tuple[str, datetime]]:
     """The names that were written down, and when they were asked about."""
     found = []
     for path in store.document_names(FOLDER):
-        document = store.load_document(path)
-        if document is None:
-            continue
-        try:
-            found.append((str(document["name"]), datetime.fromisoformat(document["asked_at"])))
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"the document {path} cannot be read: {error!r}") from error
+        known = read_or_set_aside(
+            store, path, lambda document: (str(document["name"]), to_date(document["asked_at"]))
+        )
+        if known is None:
+            known = _recovered(store, path.removeprefix(f"{FOLDER}/"))
+        if known is not None:
+            found.append(known)
     return found
+
+
+def _recovered(store: Store, request_id: str) -> tuple[str, datetime] | None:
+    """A name that has its certificate is ours, whatever became of what was written down."""
+    stored = store.load_certificate(request_id)
+    if stored is None:
+        return None
+    name, asked_at = stored.names[0], stored.saved_at
+    remember(store, name, request_id, asked_at)
+    return name, asked_at
 
 
 @dataclass(slots=True)
@@ -223,7 +258,7 @@ class OnDemand:
             has_room = await on_disk(self._take_of_the_hour)
         if not has_room:
             logger.warning(
-                "%s: refused; %d new names in an hour are the cap (names_per_hour)",
+                "%s: refused; %d new names in an hour are the cap (on_demand.names_per_hour)",
                 name,
                 self._limits.names_per_hour,
             )
@@ -246,21 +281,18 @@ class OnDemand:
         return answer
 
     def _take_of_the_hour(self) -> bool:
-        limit = Limit(self._limits.names_per_hour, timedelta(hours=1))
-        charge = (Charge("names", limit, "new names on demand"),)
+        count = self._limits.names_per_hour
+        charge = Charge("names", _per_hour(count), "new names on demand")
         now = self._clock.now()
-        ledger = self._ledger()
-        if ledger.obstacle(charge, now) is not None:
+        found = read_or_set_aside(self._store, LEDGER_DOCUMENT, _HourlyNames.from_json)
+        ledger = Ledger() if found is None else found.ledger
+        if found is not None and found.names_per_hour is not None:
+            ledger = ledger.under(charge, _per_hour(found.names_per_hour), now)
+        if ledger.obstacle((charge,), now) is not None:
             return False
-        self._store.save_document(LEDGER_DOCUMENT, ledger.charge(charge, now).tidied(now).to_json())
+        after = _HourlyNames(ledger.charge((charge,), now).tidied(now), count)
+        self._store.save_document(LEDGER_DOCUMENT, after.to_json())
         return True
-
-    def _ledger(self) -> Ledger:
-        document = self._store.load_document(LEDGER_DOCUMENT)
-        try:
-            return Ledger() if document is None else Ledger.from_json(document)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{LEDGER_DOCUMENT} cannot be read: {error!r}") from error
 
     def _take(self, name: str, request: CertificateRequest) -> None:
         try:

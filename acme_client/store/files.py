@@ -5,7 +5,7 @@
     state/
       certificates/example.com/00000007/   one generation: chain.pem key.pem certificate.json
       challenges/5b1f….json                one answer, under a hash: a token is never a path
-      documents/accounts/….json            state of the manager
+      documents/accounts/….json            state of the manager; ….json.damaged: put aside
       locks/example.com.lock
       internal-ca.pem                      what is published
 
@@ -30,7 +30,7 @@ from pathlib import Path
 
 from acme_client import disk
 from acme_client.checks import check_pair
-from acme_client.errors import BadCertificate, StoreError, UnsafeKeyFile
+from acme_client.errors import BadCertificate, DamagedDocument, StoreError, UnsafeKeyFile
 from acme_client.store.interface import Document, Lock, NewCertificate, StoredCertificate
 from acme_client.store.locks import FileLock
 
@@ -40,6 +40,8 @@ KEPT_GENERATIONS = 3
 
 LEFTOVER_SECONDS = 3600.0
 """A temporary file this old belongs to no running write."""
+
+DAMAGED = ".damaged"
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,240}\Z")
 
@@ -160,7 +162,7 @@ class FileStore:
     def get_challenge(self, kind: str, key: str) -> str | None:
         with _translated(f"the {kind} answer cannot be read"):
             answer = _read_json(self._challenge_path(kind, key))
-        if answer is None or (answer["kind"], answer["key"]) != (kind, key):
+        if answer is None or (answer.get("kind"), answer.get("key")) != (kind, key):
             return None
         if datetime.fromisoformat(answer["expires"]) <= self._now():
             return None
@@ -200,6 +202,21 @@ class FileStore:
                 for path in _children(self.root / "documents" / folder)
                 if path.suffix == ".json"
             )
+
+    def document_place(self, name: str) -> str:
+        return str(self._document_path(name))
+
+    def set_document_aside(self, name: str) -> str:
+        path = self._document_path(name)
+        aside = path.with_name(f"{path.name}{DAMAGED}")
+        with _translated(f"the document {name} cannot be put aside"):
+            try:
+                disk.rename(path, aside)
+            except FileNotFoundError:
+                pass  # another process has just done it
+            else:
+                disk.sync_directory(path.parent)
+        return str(aside)
 
     def _document_path(self, name: str) -> Path:
         *folders, last = name.split("/")
@@ -247,9 +264,18 @@ class FileStore:
             for folder in (self.root, self.root / "documents", self.root / "challenges"):
                 self._remove_leftovers(folder)
             for path in _children(self.root / "challenges"):
-                answer = _read_json(path)
-                if answer and datetime.fromisoformat(answer["expires"]) <= self._now():
+                if self._is_of_no_use(path):
                     disk.remove(path)
+
+    def _is_of_no_use(self, answer: Path) -> bool:
+        """Whether a challenge answer has expired, or can be read by nobody."""
+        try:
+            document = _read_json(answer)
+            return (
+                document is not None and datetime.fromisoformat(document["expires"]) <= self._now()
+            )
+        except (DamagedDocument, KeyError, TypeError, ValueError):
+            return True
 
     def _remove_leftovers(self, folder: Path) -> None:
         for path in _children(folder):
@@ -345,9 +371,9 @@ def _read_json(path: Path) -> Document | None:
     try:
         document = json.loads(data)
     except ValueError as error:
-        raise StoreError(f"{path} is not JSON: {error}") from error
+        raise DamagedDocument(str(path), f"not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise StoreError(f"{path} is no JSON object")
+        raise DamagedDocument(str(path), "no JSON object")
     return document
 
 

@@ -102,7 +102,8 @@ class Store(Protocol):
 
     # State. Names look like paths: "accounts/3fa9...", "orders/example.com".
 
-    def load_document(self, name: str) -> Document | None: ...
+    def load_document(self, name: str) -> Document | None:
+        """None when there is none; DamagedDocument when it is no JSON object."""
 
     def save_document(self, name: str, document: Document) -> None:
         """Replace a document, all or nothing."""
@@ -110,6 +111,12 @@ class Store(Protocol):
     def delete_document(self, name: str) -> None: ...
 
     def document_names(self, folder: str) -> Sequence[str]: ...
+
+    def document_place(self, name: str) -> str:
+        """Where a person finds it."""
+
+    def set_document_aside(self, name: str) -> str:
+        """Put a damaged document where it is no longer read; returns where a person finds it."""
 
     # The rest.
 

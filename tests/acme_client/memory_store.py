@@ -116,6 +116,13 @@ class MemoryStore:
     def document_names(self, folder: str) -> Sequence[str]:
         return [name for name in self._documents if name.rpartition("/")[0] == folder]
 
+    def document_place(self, name: str) -> str:
+        return name
+
+    def set_document_aside(self, name: str) -> str:
+        self._documents.pop(name, None)
+        return name
+
     def lock(self, name: str) -> MemoryLock:
         return MemoryLock(name, self._held)
 

@@ -67,6 +67,25 @@ def test_a_refund() -> None:
     assert Ledger().refund((FIVE_A_WEEK,)) == Ledger()
 
 
+@given(st.integers(1, 100), st.integers(1, 100), st.data())
+def test_another_limit_counts_the_same_uses(before: int, after: int, data: st.DataObject) -> None:
+    old, new = Limit(before, HOUR), Charge("x", Limit(after, HOUR), "x")
+    uses = data.draw(st.integers(0, before))
+    ledger = Ledger()
+    for _ in range(uses):
+        ledger = ledger.charge((Charge("x", old, "x"),), START)
+    left = ledger.under(new, old, START).left(new, START).left
+    assert left == max(0, after - uses)
+
+
+def test_the_same_limit_and_an_untouched_bucket_stay() -> None:
+    spent = spend(Ledger(), 3)
+    assert spent.under(FIVE_A_WEEK, FIVE_A_WEEK.limit, START) is spent
+    other = Limit(9, DAY)
+    assert Ledger().under(FIVE_A_WEEK, other, START) == Ledger()
+    assert spent.under(FIVE_A_WEEK, other, START + 30 * DAY) is spent
+
+
 @given(st.integers(1, 300), st.integers(60, 10**6), st.lists(st.integers(0, 10**5), max_size=400))
 def test_never_more_than_the_limit_in_a_period(count: int, period: int, pauses: list[int]) -> None:
     charge = Charge("x", Limit(count, timedelta(seconds=period)), "x")

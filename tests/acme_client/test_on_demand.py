@@ -198,6 +198,30 @@ async def test_the_cap_per_hour_survives_a_restart(tmp_path: Path) -> None:
         assert second.installed == ["c.example.com"]
 
 
+async def test_a_raised_cap_helps_at_once(tmp_path: Path) -> None:
+    first = Served(tmp_path, OnDemandLimits(names_per_hour=2))
+    async with first.running():
+        await first.want("a.example.com", "b.example.com", "c.example.com")
+        assert (len(first.installed), first.refused) == (2, ["c.example.com"])
+    second = Served(tmp_path, OnDemandLimits(names_per_hour=3), first.clock)
+    async with second.running():
+        await second.want("c.example.com")
+        assert (second.installed, second.refused) == (["c.example.com"], [])
+        # One more, and no more than that.
+        second.ours.add("d.example.com")
+        await second.want("d.example.com")
+        assert second.refused == ["d.example.com"]
+
+
+async def test_restarts_that_change_nothing_lift_no_cap(tmp_path: Path) -> None:
+    limits, clock = OnDemandLimits(names_per_hour=2), FakeClock()
+    for name, installed in (("a", 1), ("b", 1), ("c", 0), ("c", 0)):
+        served = Served(tmp_path, limits, clock)
+        async with served.running():
+            await served.want(f"{name}.example.com")
+            assert len(served.installed) == installed
+
+
 async def test_a_restart_tends_what_it_had_without_a_question(tmp_path: Path) -> None:
     first = Served(tmp_path)
     async with first.running():
@@ -277,8 +301,20 @@ async def test_a_document_that_is_none_ends_nothing(tmp_path: Path, document: st
     served.store.save_document(document, {"odd": True})
     async with served.running():
         await served.want("b.example.com")
-        refused = ["b.example.com"] if document.startswith("ledger") else []
-        assert served.refused == refused
+        assert (served.installed, served.refused) == (["b.example.com"], [])
+    assert (tmp_path / "documents" / f"{document}.json.damaged").exists()
+
+
+async def test_a_name_whose_document_is_damaged_is_tended_on(tmp_path: Path) -> None:
+    first = Served(tmp_path)
+    async with first.running():
+        await first.want("a.example.com", "b.example.com")
+    (tmp_path / "documents" / "on-demand" / "a.example.com.json").write_bytes(b"")
+    second = Served(tmp_path, clock=first.clock)
+    async with second.running():
+        assert {r.id for r in second.names.requests()} == {"a.example.com", "b.example.com"}
+        await second.clock.advance(70 * DAY)
+        assert sorted(second.installed) == ["a.example.com", "b.example.com"]
 
 
 async def test_a_request_that_the_manager_does_not_take(
