@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from acme_client.authority import Authority, Credentials, ExternalAccount
-from acme_client.documents import read_document
+from acme_client.documents import read_or_set_aside
 from acme_client.errors import AccountUnknown, RequestError
 from acme_client.keys import CertificateKey, certificate_key_from_pem, generate_key, key_to_pem
 from acme_client.store.interface import Store
@@ -55,13 +55,15 @@ class AccountRecord:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> AccountRecord:
-        return cls(
+        record = cls(
             directory=document["directory"],
             key_pem=document["key_pem"],
             url=document["url"],
             contact=tuple(document["contact"]),
             next_key_pem=document["next_key_pem"],
         )
+        _ = record.key  # one that is none must show now, not at every order
+        return record
 
 
 def directory_slug(directory_url: str) -> str:
@@ -216,7 +218,7 @@ class AccountKeeper:
         return f"accounts/{self._slug}"
 
     def _load(self) -> AccountRecord | None:
-        return read_document(self._store, self._document, AccountRecord.from_json)
+        return read_or_set_aside(self._store, self._document, AccountRecord.from_json)
 
     def _save(self, record: AccountRecord) -> None:
         self._store.save_document(self._document, record.to_json())

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import anyio
 
-from acme_client.documents import read_document
+from acme_client.documents import read_or_set_aside
 from acme_client.errors import BudgetSpent, LockHeld
 from acme_client.issuer import Environment
 from acme_client.ledger import Charge, Ledger, Obstacle
@@ -99,4 +99,4 @@ class Bookkeeper:
 
     def _read(self) -> Ledger:
         store = self._environment.store
-        return read_document(store, self._document, Ledger.from_json) or Ledger()
+        return read_or_set_aside(store, self._document, Ledger.from_json) or Ledger()

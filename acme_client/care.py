@@ -63,11 +63,11 @@ class Care:
     def issuer_names(self, item: Tended) -> tuple[str, ...]:
         return tuple(issuer.name for issuer in self.issuers_of(item))
 
-    async def reload(self, item: Tended) -> None:
+    async def reload(self, item: Tended, *, only_look: bool = False) -> None:
         """Look into the store: the first time, and whenever others may have written there."""
         store = self.environment.store
         self._compromised = await on_disk(lambda: compromised_keys(store))
-        if await item.load(store):
+        if await item.load(store, only_look=only_look):
             self.installed(item)
 
     async def remember(self, item: Tended, state: CertificateState) -> None:

@@ -165,7 +165,7 @@ class CertificateManager:
     async def look(self) -> list[CertificateStatus]:
         """``status`` after a look into the store, for when no manager runs in this process."""
         for item in self._tended.values():
-            await self._care.reload(item)
+            await self._care.reload(item, only_look=True)
         return self.status()
 
     def status(self) -> list[CertificateStatus]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from acme_client.documents import read_document
+from acme_client.documents import read_or_set_aside, to_date
 from acme_client.issuer import IssuanceTask
 from acme_client.keys import certificate_key_from_pem, fingerprint
 from acme_client.store.interface import Store
@@ -65,7 +65,7 @@ class PlacedOrder:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> PlacedOrder:
-        return cls(
+        placed = cls(
             url=document["url"],
             account_url=document["account_url"],
             names=tuple(document["names"]),
@@ -73,8 +73,10 @@ class PlacedOrder:
             profile=document["profile"],
             successor_of=document["successor_of"],
             key_pem=document["key_pem"],
-            placed_at=datetime.fromisoformat(document["placed_at"]),
+            placed_at=to_date(document["placed_at"]),
         )
+        _ = placed.key_fingerprint  # a key that is none must show now, not when it is used
+        return placed
 
 
 def successor_of(task: IssuanceTask) -> str | None:
@@ -86,7 +88,7 @@ def document_name(slug: str, certificate_id: str) -> str:
 
 
 def load_order(store: Store, slug: str, certificate_id: str) -> PlacedOrder | None:
-    return read_document(store, document_name(slug, certificate_id), PlacedOrder.from_json)
+    return read_or_set_aside(store, document_name(slug, certificate_id), PlacedOrder.from_json)
 
 
 def save_order(store: Store, slug: str, certificate_id: str, order: PlacedOrder) -> None:

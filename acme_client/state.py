@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from acme_client.documents import to_date
 from acme_client.errors import AcmeClientError, Problem
 from acme_client.renewal import RenewalWindow
 
@@ -44,7 +45,7 @@ class Failure:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Failure:
         return cls(
-            at=datetime.fromisoformat(document["at"]),
+            at=to_date(document["at"]),
             issuer=document["issuer"],
             kind=document["kind"],
             message=document["message"],
@@ -111,15 +112,15 @@ class CertificateState:
     def from_json(cls, document: Mapping[str, Any]) -> CertificateState:
         window, failure = document["window"], document["last_failure"]
         return cls(
-            failures=document["failures"],
-            interruptions=document["interruptions"],
+            failures=_to_number(document["failures"]),
+            interruptions=_to_number(document["interruptions"]),
             retry_at=_from_text(document["retry_at"]),
             attempt_started=_from_text(document["attempt_started"]),
             last_failure=failure and Failure.from_json(failure),
             window=window
             and RenewalWindow(
-                datetime.fromisoformat(window["start"]),
-                datetime.fromisoformat(window["end"]),
+                to_date(window["start"]),
+                to_date(window["end"]),
                 window["explanation_url"],
             ),
             ask_at=_from_text(document["ask_at"]),
@@ -151,4 +152,10 @@ def _to_text(when: datetime | None) -> str | None:
 
 
 def _from_text(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    return None if text is None else to_date(text)
+
+
+def _to_number(value: object) -> int:
+    if not isinstance(value, int):
+        raise ValueError(f"{value!r} is no number")
+    return value

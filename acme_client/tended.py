@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import anyio
 
 from acme_client.backoff import retry_delay
-from acme_client.documents import read_document
+from acme_client.documents import read_if_sound, read_or_set_aside
 from acme_client.issuer import IssuanceTask
 from acme_client.request import CertificateRequest
 from acme_client.state import CertificateState, document_name
@@ -47,16 +47,21 @@ class Tended:
         if self.scope is not None:
             self.scope.cancel()
 
-    async def load(self, store: Store) -> bool:
-        """Look into the store; True when somebody else stored a certificate since the last look."""
+    async def load(self, store: Store, *, only_look: bool = False) -> bool:
+        """Look into the store; True when somebody else stored a certificate since the last look.
+
+        A damaged record of attempts is put aside and begun anew, unless this is ``only_look``.
+        """
 
         def read() -> tuple[StoredCertificate | None, CertificateState]:
-            state = read_document(store, document_name(self.id), CertificateState.from_json)
+            state = (read_if_sound if only_look else read_or_set_aside)(
+                store, document_name(self.id), CertificateState.from_json
+            )
             return store.load_certificate(self.id), state or CertificateState()
 
         before, first = self.stored, not self.loaded
         self.stored, self.state = await on_disk(read)
-        self.loaded = True
+        self.loaded = self.loaded or not only_look
         return not first and self.stored is not None and self.stored != before
 
     async def remember(self, store: Store, state: CertificateState) -> None:

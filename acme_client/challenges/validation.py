@@ -16,7 +16,7 @@ from acme_client.challenges.answers import Answer, DnsAnswer, clean_up, make_ans
 from acme_client.challenges.kinds import choose_kind
 from acme_client.challenges.memory import ChallengeMemory
 from acme_client.conversation import Conversation
-from acme_client.documents import read_document
+from acme_client.documents import read_or_set_aside
 from acme_client.errors import IssuerError, NoChallenge, Problem, ValidationFailed
 from acme_client.issuer import IssuanceTask
 from acme_client.resources import Authorization, Challenge
@@ -152,7 +152,7 @@ async def _conclude(
 
 async def _load_memory(conversation: Conversation, task: IssuanceTask) -> ChallengeMemory:
     store, name = conversation.environment.store, _document_name(task)
-    found = await on_disk(lambda: read_document(store, name, ChallengeMemory.from_json))
+    found = await on_disk(lambda: read_or_set_aside(store, name, ChallengeMemory.from_json))
     return found or ChallengeMemory()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from acme_client.account import AccountKeeper, AccountRecord, directory_slug
@@ -10,7 +12,6 @@ from acme_client.errors import (
     AccountUnknown,
     IssuerUnreachable,
     RequestError,
-    StoreError,
 )
 from acme_client.keys import fingerprint, key_to_pem
 from acme_client.testing import Disconnect
@@ -156,14 +157,20 @@ def test_without_an_account_there_is_nothing_to_change(simulation: Simulation) -
         first.deactivate()
 
 
-def test_a_damaged_document_is_named(simulation: Simulation) -> None:
+@pytest.mark.parametrize("change", [{"url": None, "contact": None}, {"key_pem": "no key"}])
+def test_a_damaged_account_is_put_aside_and_another_registered(
+    simulation: Simulation, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     first, _ = keeper(simulation)
     first.open()
     store = simulation.environment.store
     [name] = store.document_names("accounts")
-    store.save_document(name, {"directory": "x"})
-    with pytest.raises(StoreError, match="is damaged"):
-        keeper(simulation)[0].open()
+    store.save_document(name, {**(store.load_document(name) or {}), **change})
+    again, _ = keeper(simulation)
+    again.open()
+    assert again.is_open()
+    assert len(simulation.ca.accounts) == 2
+    assert "is damaged" in caplog.text
 
 
 def test_slugs_are_readable_and_differ() -> None:

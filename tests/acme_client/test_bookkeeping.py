@@ -9,8 +9,8 @@ import pytest
 
 from acme_client.bookkeeping import Bookkeeper
 from acme_client.directories import Limit
-from acme_client.errors import BudgetSpent, LockHeld, StoreError
-from acme_client.ledger import EVERYTHING, Charge, Obstacle
+from acme_client.errors import BudgetSpent, LockHeld
+from acme_client.ledger import EVERYTHING, Charge, Ledger, Obstacle
 from tests.acme_client.support import DAY, HOUR, START, FakeClock, make_environment, settle
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads", "quick_disk")]
@@ -122,7 +122,7 @@ async def test_another_process_is_waited_for_and_not_for_ever(
             await clock.advance(HOUR)
 
 
-async def test_a_damaged_ledger_is_named(books: Bookkeeper, tmp_path: Path) -> None:
+async def test_a_damaged_ledger_is_begun_anew(books: Bookkeeper, tmp_path: Path) -> None:
     make_environment(tmp_path).store.save_document("ledger/ca", {"arrivals": 1})
-    with pytest.raises(StoreError, match="ledger/ca"):
-        await books.ledger()
+    assert await books.ledger() == Ledger()
+    assert (tmp_path / "documents" / "ledger" / "ca.json.damaged").exists()

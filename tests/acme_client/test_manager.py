@@ -238,6 +238,30 @@ async def test_a_back_off_outlives_a_restart(tmp_path: Path) -> None:
         assert second.status().state.failures == 0
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00" * 512, b"[]", b"{}", b'{"failures": "3"', b'{"failures": null, "window": null}'],
+)
+async def test_a_damaged_record_keeps_no_certificate_from_renewal(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Managed(tmp_path, request())
+    async with first.running():
+        pass
+    path = tmp_path / "documents" / "certificates" / "a.example.json"
+    path.write_bytes(content)
+    second = Managed(tmp_path, request(), clock=first.clock)
+    (seen,) = await second.manager.look()  # by a command that only looks
+    assert (seen.stored is not None, path.read_bytes()) == (True, content)
+    async with second.running():
+        assert f"{path} is damaged" in caplog.text
+        assert path.with_name("a.example.json.damaged").read_bytes() == content
+        assert second.issuer.tasks == []  # what is stored is as good as it was
+        await second.clock.advance(70 * DAY)
+        assert second.kinds() == ["renewed"]
+        assert second.status().state.failures == 0
+
+
 async def test_what_the_ca_said_is_remembered(tmp_path: Path) -> None:
     managed = Managed(tmp_path, request())
     managed.issuer.script = lambda task: WRONG

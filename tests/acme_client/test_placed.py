@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from acme_client.errors import StoreError
 from acme_client.keys import fingerprint, key_to_pem
 from acme_client.placed import (
     PlacedOrder,
@@ -74,9 +75,16 @@ def test_kept_and_forgotten(tmp_path_factory: pytest.TempPathFactory) -> None:
     assert load_order(store, "other", "a.example") is None
     forget_order(store, "ca", "a.example")
     assert load_order(store, "ca", "a.example") is None
-    store.save_document(document_name("ca", "a.example"), {"url": 1})
-    with pytest.raises(StoreError, match="is damaged"):
-        load_order(store, "ca", "a.example")
+
+
+@pytest.mark.parametrize("change", [{"names": None}, {"placed_at": "soon"}, {"key_pem": "no key"}])
+def test_a_damaged_order_is_put_aside(tmp_path: Path, change: dict[str, Any]) -> None:
+    store = FileStore(tmp_path)
+    name = document_name("ca", "a.example")
+    store.save_document(name, {**PLACED.to_json(), **change})
+    assert load_order(store, "ca", "a.example") is None
+    assert store.load_document(name) is None
+    assert Path(f"{store.document_place(name)}.damaged").exists()
 
 
 def test_the_key() -> None:

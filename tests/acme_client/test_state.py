@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,20 @@ def test_a_document_of_an_earlier_version() -> None:
     assert CertificateState.from_json(document) == CertificateState(hurried=True)
     del document["hurried"]
     assert CertificateState.from_json(document) == CertificateState()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("failures", "3"),
+        ("interruptions", None),
+        ("retry_at", "2026-01-01T00:00:00"),
+        ("window", {"start": "2026-01-01", "end": "2026-01-02", "explanation_url": None}),
+    ],
+)
+def test_what_could_not_be_counted_or_compared_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ValueError, match=r"is no number|has no time zone"):
+        CertificateState.from_json({**CertificateState().to_json(), key: value})
 
 
 def test_what_is_about_another_certificate_is_dropped() -> None:

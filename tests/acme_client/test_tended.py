@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from acme_client.errors import StoreError
 from acme_client.request import CertificateRequest
 from acme_client.state import CertificateState, Failure, document_name
 from acme_client.store.files import FileStore
@@ -50,10 +49,16 @@ async def test_what_is_remembered_is_kept(store: FileStore) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_damaged_state_is_named(store: FileStore) -> None:
-    store.save_document(document_name("a.example"), {"failures": 1})
-    with pytest.raises(StoreError, match=r"certificates/a\.example in the store is damaged"):
-        await Tended(REQUEST, "p256").load(store)
+async def test_a_damaged_state_is_begun_anew(store: FileStore) -> None:
+    name = document_name("a.example")
+    store.save_document(name, {"failures": 1})
+    item = Tended(REQUEST, "p256")
+    await item.load(store, only_look=True)
+    assert (item.state, item.loaded) == (CertificateState(), False)
+    assert store.load_document(name) is not None
+    await item.load(store)
+    assert (item.state, item.loaded) == (CertificateState(), True)
+    assert store.load_document(name) is None
 
 
 def test_tasks(store: FileStore) -> None:

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import stat
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -398,6 +398,17 @@ def test_cleaning_up_spares_what_is_fresh(tmp_path: Path) -> None:
     store.clean_up()
     assert fresh.exists()
     assert not old.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"expires": "soon"}'])
+def test_cleaning_up_removes_answers_that_nobody_can_read(tmp_path: Path, content: bytes) -> None:
+    store = FileStore(tmp_path)
+    store.put_challenge("http-01", "token", "answer", datetime.now(UTC) + timedelta(hours=1))
+    damaged = tmp_path / "challenges" / "0.json"
+    damaged.write_bytes(content)
+    store.clean_up()
+    assert not damaged.exists()
+    assert store.get_challenge("http-01", "token") == "answer"
 
 
 def test_an_old_generation_that_cannot_be_removed_is_no_failure(
