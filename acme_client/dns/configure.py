@@ -89,12 +89,14 @@ def _rfc2136(settings: DnsSettings, credentials: Credentials) -> DnsProvider:
 
 
 def _lexicon(settings: DnsSettings, credentials: Credentials) -> DnsProvider:
-    from acme_client.dns.lexicon import TTL_SECONDS, LexiconProvider
+    from acme_client.dns.lexicon import TTL_SECONDS, LexiconProvider, check_service
     from acme_client.dns.lookup import Lookup
 
+    service = _option(settings, "service", str)
+    check_service(service)
     own = ("service", "zone", "ttl")
     return LexiconProvider(
-        _option(settings, "service", str),
+        service,
         credentials,
         options={key: str(value) for key, value in settings.options.items() if key not in own},
         zone=_option(settings, "zone", str, "") or None,

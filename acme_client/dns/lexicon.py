@@ -7,8 +7,10 @@ its own environment variables or files, so that two sites can have two accounts.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import anyio
@@ -35,6 +37,33 @@ MAX_THREADS = 4
 
 TTL_SECONDS = 120
 """The shortest that most services accept without complaint."""
+
+
+def check_service(service: str) -> None:
+    """RequestError unless lexicon knows this service, and has what it needs for it."""
+    known = _services()
+    if known is None or known.get(service):
+        return
+    if service in known:
+        raise RequestError(
+            f"'service': lexicon needs more packages for {service}: "
+            f"install them with pip install 'dns-lexicon[{service}]'"
+        )
+    close = get_close_matches(service, known, n=1)
+    if close:
+        raise RequestError(f"'service': lexicon has no {service!r}; did you mean {close[0]!r}?")
+    raise RequestError(f"'service': lexicon has no {service!r}; it has {', '.join(known)}")
+
+
+def _services() -> Mapping[str, bool] | None:
+    """Every service, and whether its packages are installed; None where lexicon does not tell."""
+    for module in ("lexicon._private.discovery", "lexicon.discovery"):
+        try:
+            found: Mapping[str, bool] = importlib.import_module(module).find_providers()
+        except ImportError:
+            continue
+        return found
+    return None
 
 
 class LexiconProvider:

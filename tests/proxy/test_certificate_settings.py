@@ -116,6 +116,17 @@ def test_hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         try_settings(config(on_demand=on_demand, sites=sites, python_path=str(tmp_path)))
 
 
+def test_a_service_that_lexicon_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"provider": "lexicon", "options": {"service": "cloudflar"}}
+    settings = config({"dns": table})
+    with pytest.raises(ConfigError, match=r"acme\.dns: 'service': .* did you mean 'cloudflare'"):
+        try_settings(settings)
+    monkeypatch.delitem(sys.modules, "acme_client.dns.lexicon", raising=False)
+    monkeypatch.setitem(sys.modules, "lexicon.client", None)
+    with pytest.raises(ConfigError, match=r"acme\.dns: .*pip install 'vestibule\[lexicon\]'"):
+        try_settings(settings)
+
+
 def test_programs_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     program = tmp_path / "told"

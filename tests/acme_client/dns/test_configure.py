@@ -49,6 +49,10 @@ def test_every_provider_can_be_built() -> None:
             "'ttl' must be a whole number",
         ),
         (DnsSettings(provider="lexicon"), "lexicon needs 'service'"),
+        (
+            DnsSettings(provider="lexicon", options={"service": "cloudflar"}),
+            r"'service': lexicon has no 'cloudflar'; did you mean 'cloudflare'\?",
+        ),
         (DnsSettings(provider="command"), "command needs 'command'"),
         (DnsSettings(provider="command", options={"command": "x"}), "must be a list"),
         (DnsSettings(provider="command", options={"command": []}), "list of strings"),

@@ -16,7 +16,7 @@ import pytest
 import tldextract
 
 from acme_client.dns import Credentials, Dns01Solver, ServerAddress
-from acme_client.dns.lexicon import LexiconProvider
+from acme_client.dns.lexicon import LexiconProvider, _services, check_service
 from acme_client.dns.lookup import AuthoritativeServer, Lookup
 from acme_client.errors import NotPresented, RequestError
 from tests.acme_client.dns.servers import KEY_NAME, NAMED, SECRET, Bind, Relay, free_port, running
@@ -159,3 +159,29 @@ async def test_a_record_through_lexicon_to_bind(bind: Bind) -> None:
     server = AuthoritativeServer("bind", ServerAddress(ADDRESS))
     assert await lookup.texts_at(server, "_acme-challenge.acme.test") == ("value",)
     await solver.clean_up("acme.test", "value")
+
+
+async def test_services_are_looked_up_in_lexicons_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_service("cloudflare")
+    with pytest.raises(RequestError, match=r"has no 'cloudflar'; did you mean 'cloudflare'\?"):
+        check_service("cloudflar")
+    with pytest.raises(RequestError, match=r"has no 'qqqqqq'; it has .*gandi.*hetzner"):
+        check_service("qqqqqq")
+    monkeypatch.setattr("acme_client.dns.lexicon._services", lambda: {"route53": False})
+    with pytest.raises(RequestError, match=r"pip install 'dns-lexicon\[route53\]'"):
+        check_service("route53")
+    # A lexicon to come may keep its list elsewhere: then it tells at the first record.
+    monkeypatch.setattr("acme_client.dns.lexicon._services", lambda: None)
+    check_service("qqqqqq")
+
+
+async def test_a_list_that_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def nowhere(name: str) -> None:
+        asked.append(name)
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr("acme_client.dns.lexicon.importlib.import_module", nowhere)
+    assert _services() is None
+    assert asked == ["lexicon._private.discovery", "lexicon.discovery"]
