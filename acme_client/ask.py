@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 import requests
 
-from acme_client.errors import AcmeClientError
+from acme_client.errors import AcmeClientError, innermost
 from acme_client.functions import load_function
 
 Ask = Callable[[str], Awaitable[bool]]
@@ -100,7 +100,5 @@ def _get(url: str, name: str, seconds: float) -> bool:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """The innermost sentence; requests and urllib3 wrap it into descriptions of their objects."""
     cause = error.args[0] if error.args else error
-    reason = getattr(cause, "reason", None) or cause
-    return str(reason).rpartition(": ")[2]
+    return innermost(getattr(cause, "reason", None) or cause)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import anyio.abc
 
 from acme_client.compromised import compromised_keys
-from acme_client.errors import IssuerError
+from acme_client.errors import IssuerError, said_of
 from acme_client.hooks import CertificateEvent, Hook, run_hooks
 from acme_client.issuer import Environment, Issuer
 from acme_client.plan import Circumstances, Plan, issuing_plan, next_plan
@@ -96,7 +96,8 @@ class Care:
             info = await issuer.renewal_info(stored, self.environment)
         except IssuerError as error:
             # RFC 9773 §4.3.3: keep what was known, ask again later.
-            logger.info("%s: no renewal window from %s: %s", item.id, issuer.name, error)
+            told = said_of(issuer.name, str(error))
+            logger.info("%s: no renewal window: %s", item.id, told)
             await self.remember(item, replace(state, ask_at=ask_time(now, None)))
             return
         if info is None:

@@ -29,10 +29,13 @@ are translated into these where they occur, once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
+
+_ERRNO = re.compile(r"\[Errno -?\d+\] ")
 
 
 class AcmeClientError(Exception):
@@ -122,6 +125,17 @@ class Problem:
             identifier=document["identifier"],
             subproblems=tuple(map(cls.from_json, document["subproblems"])),
         )
+
+
+def innermost(reason: object) -> str:
+    """The sentence that says why: requests and urllib3 wrap it into descriptions of their objects,
+    and the system's errors have numbers."""
+    return _ERRNO.sub("", str(reason).rpartition(": ")[2])
+
+
+def said_of(subject: str, text: str) -> str:
+    """A text with its subject before it, unless it begins with that itself."""
+    return text if text.startswith(f"{subject} ") else f"{subject}: {text}"
 
 
 class IssuerError(AcmeClientError):

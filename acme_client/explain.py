@@ -162,7 +162,8 @@ async def explain(
 
 def _failure_lines(failure: Failure, count: int) -> Iterator[str]:
     times = f", {count} in a row" if count > 1 else ""
-    yield f"{_date(failure.at)} at {failure.issuer}{times}: {failure.message}"
+    message = failure.message.removeprefix(f"{failure.issuer} ")
+    yield f"{_date(failure.at)} at {failure.issuer}{times}: {message}"
     for sentence in explain_failure(failure):
         yield f"-> {sentence}"
 

@@ -25,6 +25,7 @@ from acme_client.errors import (
     IssuerUnreachable,
     OrderStuck,
     RequestError,
+    said_of,
 )
 from acme_client.issuer import Environment, IssuanceTask, Issuer
 from acme_client.store.interface import NewCertificate
@@ -47,12 +48,15 @@ class Miss:
     issuer: str
     error: AcmeClientError
 
+    def __str__(self) -> str:
+        return said_of(self.issuer, str(self.error))
+
 
 class AttemptFailed(AcmeClientError):
     """No issuer delivered. ``misses`` is in the order they were tried."""
 
     def __init__(self, misses: Sequence[Miss]) -> None:
-        super().__init__("; ".join(f"{miss.issuer}: {miss.error}" for miss in misses))
+        super().__init__("; ".join(map(str, misses)))
         self.misses = tuple(misses)
 
     @property
@@ -102,7 +106,7 @@ async def issue_from_first(
             # foresee is told in full, and costs this attempt, never the service.
             logger.exception("%s: issuer %s failed unexpectedly", task.certificate_id, issuer.name)
             misses.append(Miss(issuer.name, IssuerError(f"unexpected: {error!r}")))
-        logger.info("%s: %s: %s", task.certificate_id, issuer.name, misses[-1].error)
+        logger.info("%s: %s", task.certificate_id, misses[-1])
     raise AttemptFailed(misses)
 
 

@@ -402,7 +402,9 @@ async def look_at_ca(
         try:
             sight = await look()
         except AcmeClientError as error:
-            text = f"{label} cannot be used now: {error}"
+            text = str(error)
+            if not text.startswith(f"{label} "):
+                text = f"{label} cannot be used now: {text}"
             return None, [Finding(Level.PROBLEM, "ca", text)]
         return sight, judge_sight(label, sight)
     text = f"{label} does not answer within {PROBE_SECONDS:g} s"

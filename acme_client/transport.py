@@ -31,7 +31,13 @@ import urllib3.exceptions
 from requests.adapters import BaseAdapter
 
 from acme_client.backoff import MAX_RETRY_AFTER
-from acme_client.errors import IssuerError, IssuerUnreachable, ProtocolViolation, RequestError
+from acme_client.errors import (
+    IssuerError,
+    IssuerUnreachable,
+    ProtocolViolation,
+    RequestError,
+    innermost,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -259,7 +265,7 @@ def _unreachable(url: str, error: Exception) -> IssuerUnreachable:
     if isinstance(reason, urllib3.exceptions.SSLError):
         text = f"TLS fails ({reason}); ca_certificates names the CA of a private directory"
     elif isinstance(reason, urllib3.exceptions.NewConnectionError):
-        text = str(reason).rpartition(": ")[2]
+        text = innermost(reason)
     elif isinstance(reason, urllib3.exceptions.ConnectTimeoutError):
         text = f"no connection within {CONNECT_SECONDS:.0f} s"
     elif isinstance(reason, urllib3.exceptions.ReadTimeoutError):

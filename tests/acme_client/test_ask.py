@@ -59,7 +59,7 @@ async def test_what_is_no_answer(url: str) -> None:
         await ask_url(url, seconds=5)("broken.example")
     with pytest.raises(AskFailed, match=r"did not answer within|does not answer"):
         await ask_url(url, seconds=0.05)("slow.example")
-    with pytest.raises(AskFailed, match=r"1/ does not answer: \[Errno \d+\] Connection refused$"):
+    with pytest.raises(AskFailed, match=r"1/ does not answer: Connection refused$"):
         await ask_url("http://127.0.0.1:1/", seconds=5)("yes.example")
 
 

@@ -95,6 +95,17 @@ async def test_a_back_off_and_its_date(tmp_path: Path, seconds: int, shown: str)
     assert f"  next         order {shown}: waits after 1 failure" in list(found.lines())
 
 
+async def test_a_host_is_named_once(tmp_path: Path) -> None:
+    before = await status(tmp_path, stored=False)
+    failure = Failure(
+        at=START, issuer="ca:14000", kind="unreachable", message="ca:14000 cannot be reached: no"
+    )
+    state = replace(before.state, last_failure=failure, failures=1)
+    found = await explain(replace(before, state=state), [], make_environment(tmp_path), [])
+    shown = "  last failure 2026-03-01 12:00 UTC at ca:14000: cannot be reached: no"
+    assert shown in list(found.lines())
+
+
 async def test_the_cas_window(tmp_path: Path) -> None:
     before = await status(tmp_path)
     window = RenewalWindow(START + 50 * DAY, START + 52 * DAY, "https://ca.example/why")

@@ -83,6 +83,10 @@ async def test_all_failures_are_told(tmp_path: Path) -> None:
     with pytest.raises(AttemptFailed, match="ca0: down; ca1: wrong") as caught:
         await run(tmp_path, DOWN, WRONG)
     assert caught.value.chief == Miss("ca1", WRONG)
+    # An issuer without a name of its own has its host's, which the error names as well.
+    assert str(Miss("localhost:14000", IssuerUnreachable("localhost:14000 is down"))) == (
+        "localhost:14000 is down"
+    )
 
 
 @pytest.mark.parametrize(

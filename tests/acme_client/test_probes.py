@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -312,6 +313,10 @@ async def test_a_ca_is_looked_at(acme_ca: AcmeCA, tmp_path: Path) -> None:
     sight, said = await look_at_ca("ca", issuer.session(environment).look)
     assert sight is None
     assert only(said).level is Level.PROBLEM
+    assert only(said).text.startswith("ca cannot be used now: ")
+    host = urlsplit(acme_ca.directory_url).netloc
+    _, said = await look_at_ca(host, issuer.session(environment).look)
+    assert only(said).text.startswith(f"{host} cannot be reached: ")
 
 
 async def test_a_ca_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
