@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from tests.fuzz import exchanges, first_bytes, heads, http2
+from tests.fuzz import exchanges, first_bytes, heads, http2, talks
 from tests.fuzz.target import Target
 
 TARGETS: Final[dict[str, Target]] = {
     target.name: target
-    for module in (heads, exchanges, first_bytes, http2)
+    for module in (heads, exchanges, first_bytes, http2, talks)
     for target in module.TARGETS
 }
 

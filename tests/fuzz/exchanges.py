@@ -10,6 +10,7 @@ changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 import h11
@@ -21,7 +22,7 @@ from tests.corpus.requests import REQUESTS
 from tests.corpus.responses import RESPONSES
 from tests.fuzz.heads import SCRAPS, origin_form, small, ways
 from tests.fuzz.strict import Request, h11_request, read_request
-from tests.fuzz.target import Target, same
+from tests.fuzz.target import SHORT, Target, same
 from tests.proxy.bench import Bench
 
 _SWITCH: Final = (
@@ -160,12 +161,17 @@ def client_requests(data: bytes) -> Iterator[Request]:
 
 def responses(client: Client) -> list[tuple[int, bytes]]:
     """The final responses that the client got: well-formed, and each to its own request."""
-    data = client.bench.got
+    methods = [method for method, _, _ in client.heads]
+    return _read_responses((*methods, b"GET"), client.bench.got)
+
+
+@lru_cache(maxsize=64)  # most ways to cut the same bytes end in the same answers
+def _read_responses(methods: tuple[bytes, ...], data: bytes) -> list[tuple[int, bytes]]:
     told: list[tuple[int, bytes]] = []
-    for method, _, _ in [*client.heads, (b"GET", b"", False)]:
+    for method in methods:
         if not data:
             break
-        connection = _asked(method)
+        connection = asked(method)
         connection.receive_data(data)
         while isinstance(event := connection.next_event(), h11.InformationalResponse):
             if event.status_code == 101:
@@ -191,7 +197,7 @@ def told_of_continue(data: bytes) -> bool:
     return data == b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def _asked(method: bytes) -> h11.Connection:
+def asked(method: bytes) -> h11.Connection:
     """A client that has sent its request and waits."""
     connection = h11.Connection(h11.CLIENT)
     fields = [("host", "h"), ("connection", "upgrade"), ("upgrade", "websocket")]
@@ -210,7 +216,9 @@ _OWN: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond"
 def check_response(data: bytes) -> None:
     """Whatever a backend says, the client gets a message, and the next request its own answer."""
     for method in (b"GET", b"HEAD"):
-        told = [_first_and_second(engine, method, pieces) for engine, pieces in ways(data)]
+        # After HEAD a response is over with its head, which two ways are enough for.
+        chosen = list(ways(data))[1:3] if method == b"HEAD" else ways(data)
+        told = [_first_and_second(engine, method, pieces) for engine, pieces in chosen]
         same(told, f"pieces or engine made a difference to {method!r}")
 
 
@@ -237,11 +245,12 @@ def _first_and_second(engine: EngineName, method: bytes, pieces: Sequence[bytes]
     return first_status, first_body, whole, clean
 
 
+@lru_cache(maxsize=64)
 def _response(data: bytes, method: bytes) -> tuple[int, bytes, bool]:
     """Status, body and whether it is complete."""
     if not data:
         return 0, b"", False
-    connection = _asked(method)
+    connection = asked(method)
     connection.receive_data(data)
     while isinstance(event := connection.next_event(), h11.InformationalResponse):
         pass
@@ -273,6 +282,6 @@ def _backend_bytes() -> list[bytes]:
 
 
 TARGETS: Final = (
-    Target("exchanges", check_exchanges, _client_bytes, SCRAPS),
-    Target("responses", check_response, _backend_bytes, SCRAPS),
+    Target("exchanges", check_exchanges, _client_bytes, SCRAPS, SHORT),
+    Target("responses", check_response, _backend_bytes, SCRAPS, SHORT),
 )

@@ -75,16 +75,16 @@ def _load(name: str) -> Target:
 
 
 def _guided(atheris: Any, target: Target, seconds: int, folder: Path, count: Count) -> int:
-    from tests.fuzz.target import MAX_BYTES
-
     corpus = folder / "corpus"
     corpus.mkdir(exist_ok=True)
     for seed in target.seeds():
+        if len(seed) > target.longest:
+            continue
         (corpus / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     words = folder / "words.txt"
     words.write_text("".join(f'"{_quoted(scrap)}"\n' for scrap in target.scraps), "ascii")
     options = [
-        *(sys.argv[0], str(corpus), f"-dict={words}", f"-max_len={MAX_BYTES}"),
+        *(sys.argv[0], str(corpus), f"-dict={words}", f"-max_len={target.longest}"),
         *(f"-max_total_time={seconds}", f"-timeout={_SLOWEST_SECONDS}"),
         *(f"-rss_limit_mb={_RSS_MIB}", f"-artifact_prefix={folder}/found-"),
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import h11
@@ -143,6 +144,7 @@ def _agrees_with_h11(request: Request, data: bytes) -> None:
         raise NotStrict(f"h11 sees {seen!r} in {request!r}")
 
 
+@lru_cache(maxsize=256)  # the same bytes come once for each way to cut them
 def h11_request(data: bytes) -> tuple[Request | None, bytes]:
     """What h11 makes of the request at the start of ``data``; None when it is incomplete or bad."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)

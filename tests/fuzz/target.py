@@ -11,6 +11,10 @@ from typing import Final, Literal, TypeAlias
 MAX_BYTES: Final = 8192
 """Longer inputs find nothing that shorter ones do not, and cost more."""
 
+SHORT: Final = 2048
+"""For dear targets; no limit of the protocols lies between this and MAX_BYTES but those on lines,
+which cheaper targets reach."""
+
 _BYTEWISE: Final = 300
 """Longer inputs are not fed byte by byte, only in larger pieces."""
 
@@ -24,12 +28,15 @@ class Target:
         check: fails (AssertionError, or whatever the code under test raises) on a finding.
         seeds: inputs to begin with; called once, for some are dear to make.
         scraps: what is worth inserting.
+        longest: the bytes of an input under ``make fuzz``; dear targets have more use for many
+            inputs than for long ones.
     """
 
     name: str
     check: Callable[[bytes], None]
     seeds: Callable[[], Sequence[bytes]]
     scraps: Sequence[bytes]
+    longest: int = MAX_BYTES
 
 
 def cuts(data: bytes) -> Iterator[list[bytes]]:
