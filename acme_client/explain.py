@@ -17,8 +17,11 @@ from acme_client.issuer import Environment, Issuer
 from acme_client.ledger import Budget, Obstacle
 from acme_client.manager import CertificateStatus
 from acme_client.plain_words import explain_failure
+from acme_client.plan import Action, Plan
 from acme_client.probes import Finding, Level
-from acme_client.state import Failure
+from acme_client.request import CertificateRequest
+from acme_client.state import CertificateState, Failure
+from acme_client.store.interface import StoredCertificate
 
 _WIDTH = 13
 
@@ -43,12 +46,14 @@ class Explanation:
     accounts: tuple[Account, ...]
     findings: tuple[Finding, ...]
     now: datetime
+    is_retired: bool = False
+    """It is in the store, and nobody asks for it any more."""
 
     @property
     def is_well(self) -> bool:
         """Whether nobody has to do anything: what is served is good, and nothing failed."""
         stored = self.status.stored
-        return (
+        return self.is_retired or (
             stored is not None
             and stored.not_after > self.now
             and self.status.state.last_failure is None
@@ -69,13 +74,17 @@ class Explanation:
         if stored is None:
             yield "served", ["nothing: there is no certificate yet"]
         else:
-            yield "served", [f"serial {stored.serial}, issued by {stored.issuer}"]
+            title = "stored" if self.is_retired else "served"
+            yield title, [f"serial {stored.serial}, issued by {stored.issuer}"]
             yield "from", [stored.directory + (f" ({stored.profile})" if stored.profile else "")]
             yield "since", [_date(stored.saved_at)]
             yield (
                 "valid",
                 [f"{_date(stored.not_before)} to {self._with_distance(stored.not_after)}"],
             )
+        if self.is_retired:
+            yield "next", ["nothing: it is not in the configuration, so neither served nor renewed"]
+            return
         verb = "renewal" if stored is not None else "order"
         yield "next", [f"{verb} {self._with_distance(status.plan.at)}: {status.plan.reason}"]
         if state.window is not None:
@@ -107,7 +116,9 @@ class Explanation:
                 "not_before": stored.not_before.isoformat(),
                 "not_after": stored.not_after.isoformat(),
             },
-            "next": {
+            "next": None
+            if self.is_retired
+            else {
                 "action": status.plan.action.value,
                 "at": status.plan.at.isoformat(),
                 "rule": status.plan.reason,
@@ -158,6 +169,19 @@ async def explain(
         findings=tuple(findings),
         now=environment.clock.now(),
     )
+
+
+def explain_retired(stored: StoredCertificate, now: datetime) -> Explanation:
+    """What there is to say about a certificate that nobody asks for any more."""
+    status = CertificateStatus(
+        certificate_id=stored.id,
+        request=CertificateRequest(names=stored.names, key_types=(stored.key_type,)),
+        key_type=stored.key_type,
+        stored=stored,
+        state=CertificateState(),
+        plan=Plan(Action.RENEW, stored.not_after, "not in the configuration"),
+    )
+    return Explanation(status=status, accounts=(), findings=(), now=now, is_retired=True)
 
 
 def _failure_lines(failure: Failure, count: int) -> Iterator[str]:

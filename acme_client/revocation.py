@@ -40,10 +40,47 @@ async def revoke_and_replace(
     replace: Callable[[], Awaitable[StoredCertificate]],
 ) -> None:
     """Revoke a certificate in care; ``replace`` has a new one issued and stored."""
-    if reason not in REASONS:
-        raise RequestError(f"reason {reason!r}: allowed are {', '.join(REASONS)}")
     if certificate is None:
         raise RequestError(f"there is no certificate {certificate_id} to revoke")
+    issuer = _issuer_of(certificate, reason, issuers)
+    store = environment.store
+    await _mark(certificate, reason, environment)
+    try:
+        await replace()
+    except AcmeClientError as error:
+        logger.error(
+            "%s: no successor could be had before the revocation: %s", certificate_id, error
+        )
+    if reason == "keyCompromise":
+        await on_disk(lambda: store.delete_key(certificate_id, certificate.key_fingerprint))
+    await _revoke(certificate, reason, issuer, environment)
+
+
+async def revoke_and_remove(
+    certificate: StoredCertificate,
+    reason: str,
+    *,
+    issuers: Sequence[Issuer],
+    environment: Environment,
+) -> None:
+    """Revoke a certificate that nobody asks for any more.
+
+    It has no successor, and goes from the store: if its names are asked for again, a certificate
+    that is revoked must not be what is found there.
+    """
+    issuer = _issuer_of(certificate, reason, issuers)
+    store = environment.store
+    with await on_disk(lambda: store.lock(certificate.id)):
+        await _mark(certificate, reason, environment)
+        await _revoke(certificate, reason, issuer, environment)
+        await on_disk(lambda: store.delete_certificate(certificate.id))
+
+
+def _issuer_of(certificate: StoredCertificate, reason: str, issuers: Sequence[Issuer]) -> Issuer:
+    """Who can revoke it; RequestError, before anything is done, when that cannot be."""
+    certificate_id = certificate.id
+    if reason not in REASONS:
+        raise RequestError(f"reason {reason!r}: allowed are {', '.join(REASONS)}")
     if certificate.directory == INTERNAL:
         # Before anything is done: a half of what was asked for would look like all of it.
         raise RequestError(
@@ -56,17 +93,19 @@ async def revoke_and_replace(
         raise RequestError(
             f"{certificate_id} is from {certificate.directory}, which is not configured"
         )
-    store, key = environment.store, certificate.key_fingerprint
-    if reason == "keyCompromise":
-        now = environment.clock.now()
-        await on_disk(lambda: mark_compromised(store, key, now, f"revoked {certificate_id}"))
-    try:
-        await replace()
-    except AcmeClientError as error:
-        logger.error(
-            "%s: no successor could be had before the revocation: %s", certificate_id, error
-        )
-    if reason == "keyCompromise":
-        await on_disk(lambda: store.delete_key(certificate_id, key))
+    return issuer
+
+
+async def _mark(certificate: StoredCertificate, reason: str, environment: Environment) -> None:
+    if reason != "keyCompromise":
+        return
+    store, now = environment.store, environment.clock.now()
+    key, why = certificate.key_fingerprint, f"revoked {certificate.id}"
+    await on_disk(lambda: mark_compromised(store, key, now, why))
+
+
+async def _revoke(
+    certificate: StoredCertificate, reason: str, issuer: Issuer, environment: Environment
+) -> None:
     await issuer.revoke(certificate, REASONS[reason], environment)
-    logger.warning("%s: serial %s is revoked: %s", certificate_id, certificate.serial, reason)
+    logger.warning("%s: serial %s is revoked: %s", certificate.id, certificate.serial, reason)

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from random import Random
 
 import anyio
 
@@ -23,12 +25,14 @@ from acme_client import (
     CertificateManager,
     CertificateRequest,
     CertificateStatus,
+    Environment,
     Store,
     StoredCertificate,
+    SystemClock,
     open_store,
 )
 from acme_client.on_demand import remember, remembered
-from acme_client.revocation import REASONS
+from acme_client.revocation import REASONS, revoke_and_remove
 from proxy import logs
 from proxy.certificate_requests import (
     certificate_request,
@@ -47,6 +51,7 @@ from proxy.certificate_settings import (
 )
 from proxy.changes import note_change
 from proxy.channel import ChannelEnd, make_channel
+from proxy.commands.retired import find_retired
 from proxy.commands.serve import prepare_state
 from proxy.config.model import Config
 from proxy.errors import StartupError
@@ -85,6 +90,7 @@ class Bench:
 
 
 Job = Callable[[Bench, str], Awaitable[None]]
+Retire = Callable[[StoredCertificate], Awaitable[None]]
 Say = Callable[[str], None]
 
 
@@ -121,7 +127,7 @@ def renew(
 def revoke(
     config: Config, environ: Mapping[str, str], names: Sequence[str], say: Say, *, reason: str
 ) -> int:
-    """Replace, then revoke."""
+    """Replace, then revoke; what is no longer in the configuration is not replaced."""
     if reason not in REASONS:
         raise WrongUsage(f"--reason: {reason!r} is not allowed; allowed are {', '.join(REASONS)}")
 
@@ -132,7 +138,13 @@ def revoke(
         if after.stored is not None:
             say(_told(certificate_id, after.stored))
 
-    return _work(config, environ, names, job, say)
+    async def retire(stored: StoredCertificate) -> None:
+        issuers = make_issuers(config)
+        environment = Environment(open_store(config.storage), SystemClock(), Random())
+        await revoke_and_remove(stored, reason, issuers=issuers, environment=environment)
+        say(f"{stored.id}: revoked ({reason}), and removed: it is not in the configuration")
+
+    return _work(config, environ, names, job, say, retire)
 
 
 def _work(
@@ -141,6 +153,7 @@ def _work(
     names: Sequence[str],
     job: Job,
     say: Say,
+    retire: Retire | None = None,
 ) -> int:
     prepare_environment(environ)
     logs.configure(config.log.level)
@@ -149,10 +162,19 @@ def _work(
         prepare_imports(config)
         store = open_store(config.storage)
         try:
-            requests = requests_for(config, store, names)
+            retired, others = find_retired(config, store, names) if retire else ([], list(names))
+            requests = () if retired and not others else requests_for(config, store, others)
         except AcmeClientError as error:
             raise StartupError(str(error)) from error
-        return anyio.run(_do, config, store, requests, names, job, say)
+
+        async def do() -> int:
+            failures = await _do(config, store, requests, others, job, say)
+            for stored in retired:
+                assert retire is not None  # without it none is looked for
+                failures += not await _succeeds(partial(retire, stored), stored.id, say)
+            return EXIT_FAILED if failures else 0
+
+        return anyio.run(do)
 
 
 async def _do(
@@ -163,6 +185,7 @@ async def _do(
     job: Job,
     say: Say,
 ) -> int:
+    """Do this to each certificate that is meant; returns how many failed."""
     manager = CertificateManager(
         requests=requests, issuers=make_issuers(config), store=store, hooks=make_hooks(config)
     )
@@ -172,10 +195,8 @@ async def _do(
     async def one(certificate_id: str) -> None:
         nonlocal failures
         try:
-            await job(bench, certificate_id)
-        except AcmeClientError as error:
-            failures += 1
-            say(f"{certificate_id}: failed: {error}")
+            done = await _succeeds(partial(job, bench, certificate_id), certificate_id, say)
+            failures += not done
         finally:
             # Also after a failure: its record is news for the running manager.
             note_change(store, certificate_id, datetime.now(UTC))
@@ -183,7 +204,16 @@ async def _do(
     async with anyio.create_task_group() as group:
         for certificate_id in chosen_ids(requests, names):
             group.start_soon(one, certificate_id)
-    return EXIT_FAILED if failures else 0
+    return failures
+
+
+async def _succeeds(call: Callable[[], Awaitable[None]], certificate_id: str, say: Say) -> bool:
+    try:
+        await call()
+    except AcmeClientError as error:
+        say(f"{certificate_id}: failed: {error}")
+        return False
+    return True
 
 
 def requests_for(

@@ -9,10 +9,9 @@ from datetime import datetime
 from acme_client import AcmeClientError, Store, StoredCertificate, open_store
 from acme_client.documents import read_document
 from acme_client.errors import DamagedDocument
-from acme_client.on_demand import remembered
 from acme_client.state import CertificateState, document_name
-from proxy.certificate_requests import on_demand_request, on_demand_site
 from proxy.certificate_settings import make_requests
+from proxy.commands.retired import on_demand_ids
 from proxy.config.model import Config
 from proxy.errors import CertificateFileError, StartupError
 from proxy.tls.pem_files import load_pair
@@ -67,7 +66,7 @@ def _rows(storage: str, config: Config | None, now: datetime) -> Iterator[Row]:
                     key_type,
                 )
         yield from _own_files(config, now) if config else ()
-        on_demand = set(_on_demand_ids(config, store)) if config else set()
+        on_demand = set(on_demand_ids(config, store)) if config else set()
         for certificate_id in store.certificate_ids():
             if certificate_id in seen or (row := _stored(store, certificate_id, now)) is None:
                 continue
@@ -77,12 +76,6 @@ def _rows(storage: str, config: Config | None, now: datetime) -> Iterator[Row]:
             yield row
     except AcmeClientError as error:
         raise StartupError(str(error)) from error
-
-
-def _on_demand_ids(config: Config, store: Store) -> Iterator[str]:
-    for name, _ in remembered(store):
-        if (site := on_demand_site(config, name)) is not None:
-            yield from on_demand_request(config, site, name).certificate_ids
 
 
 def _stored(store: Store, certificate_id: str, now: datetime) -> Row | None:

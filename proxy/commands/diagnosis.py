@@ -31,15 +31,12 @@ from acme_client import (
     Environment,
     Issuer,
     Store,
-    StoredCertificate,
     StoreError,
     SystemClock,
     open_store,
 )
 from acme_client.dns import MissingExtra, ServerAddress
-from acme_client.documents import read_document
-from acme_client.errors import DamagedDocument
-from acme_client.explain import MARKS, Explanation, explain
+from acme_client.explain import MARKS, Explanation, explain, explain_retired
 from acme_client.names import is_wildcard
 from acme_client.probes import (
     DnsResolver,
@@ -59,7 +56,6 @@ from acme_client.probes import (
     look_at_ca,
 )
 from acme_client.session import Sight
-from acme_client.state import CertificateState, document_name
 from proxy import logs
 from proxy.certificate_requests import certificate_request, obtained_sites
 from proxy.certificate_settings import (
@@ -70,6 +66,8 @@ from proxy.certificate_settings import (
     try_settings,
 )
 from proxy.commands.by_hand import WrongUsage, at_work, chosen_ids, requests_for
+from proxy.commands.retired import find_retired
+from proxy.commands.stored import judge_records, look_at_store, look_at_stored
 from proxy.config.model import Config
 from proxy.errors import CertificateFileError, ConfigError, StartupError
 from proxy.processes import become, find_user
@@ -100,8 +98,12 @@ def explain_names(
         become(find_user(config.user))
     store = open_store(config.storage)
     try:
-        requests = requests_for(config, store, names)
-        explanations = anyio.run(_explain, config, store, requests, names)
+        retired, others = find_retired(config, store, names)
+        now = datetime.now(UTC)
+        explanations = [explain_retired(stored, now) for stored in retired]
+        if others or not retired:
+            requests = requests_for(config, store, others)
+            explanations += anyio.run(_explain, config, store, requests, others)
     except AcmeClientError as error:
         raise StartupError(str(error)) from error
     if as_json:
@@ -275,7 +277,7 @@ async def _examine_all(config: Config) -> list[Group]:
         issuers = make_issuers(config)
     except (AcmeClientError, ConfigError, StartupError, WrongUsage) as error:
         return [("certificates", [Finding(Level.PROBLEM, "settings", str(error))])]
-    general = [await anyio.to_thread.run_sync(_look_at_store, store)]
+    general = [await anyio.to_thread.run_sync(look_at_store, store)]
     sights, said = await _look_at_cas(issuers, environment)
     resolver = _resolver(config)
     general += [*said, *_not_seen_by(resolver)]
@@ -290,7 +292,7 @@ async def _examine_all(config: Config) -> list[Group]:
 
         async def look(request: CertificateRequest) -> None:
             async with limiter:
-                wanted, told = await anyio.to_thread.run_sync(_look_at_stored, store, request)
+                wanted, told = await anyio.to_thread.run_sync(look_at_stored, store, request)
                 places[request.id] = [*told, *await examiner.examine(request, wanted)]
 
         with anyio.move_on_after(ALL_SECONDS):
@@ -318,7 +320,7 @@ async def _explain(
         examiner = Examiner(config, sights, resolver, proof)
         for status in chosen:
             looked = await examiner.examine(status.request, [_wanted(status)])
-            looked = [*_judge_records(store, status.request), *looked]
+            looked = [*judge_records(store, status.request), *looked]
             if status.stored is None and status.request.id not in configured:
                 looked.insert(0, Finding(Level.NOTE, "on demand", ON_DEMAND))
             found.append(await explain(status, issuers, environment, [*said, *looked]))
@@ -345,61 +347,10 @@ async def _look_at_cas(
     return sights, [f for issuer in issuers for f in findings.get(issuer.name, ())]
 
 
-def _look_at_store(store: Store) -> Finding:
-    try:
-        store.check_writable()
-    except StoreError as error:
-        return Finding(Level.PROBLEM, "store", str(error))
-    return Finding(Level.OK, "store", "can be written, and keeps private files private")
-
-
 def _wanted(status: CertificateStatus) -> Wanted:
     several = len(status.request.key_types) > 1
     fingerprint = status.stored.fingerprint if status.stored is not None else None
     return Wanted(fingerprint, status.key_type if several else None)
-
-
-def _look_at_stored(
-    store: Store, request: CertificateRequest
-) -> tuple[list[Wanted], list[Finding]]:
-    """What there is of each key type."""
-    wanted, findings = [], []
-    several = len(request.key_types) > 1
-    for key_type in request.key_types:
-        stored = None
-        try:
-            stored = store.load_certificate(request.certificate_id(key_type))
-        except StoreError as error:
-            findings.append(Finding(Level.PROBLEM, "stored", f"{key_type}: {error}"))
-        else:
-            findings.append(_judge_stored(key_type, stored))
-        fingerprint = stored.fingerprint if stored is not None else None
-        wanted.append(Wanted(fingerprint, key_type if several else None))
-    return wanted, [*findings, *_judge_records(store, request)]
-
-
-def _judge_records(store: Store, request: CertificateRequest) -> list[Finding]:
-    """What is remembered besides the certificate, where that is damaged."""
-    findings = []
-    for certificate_id in request.certificate_ids:
-        try:
-            read_document(store, document_name(certificate_id), CertificateState.from_json)
-        except DamagedDocument as error:
-            text = (
-                f"{error.place} is damaged ({error.fault}); "
-                "the certificate manager puts it aside and begins anew"
-            )
-            findings.append(Finding(Level.NOTE, "stored", text))
-    return findings
-
-
-def _judge_stored(key_type: str, stored: StoredCertificate | None) -> Finding:
-    if stored is None:
-        return Finding(Level.OK, "stored", f"{key_type}: none yet")
-    text = f"{key_type}: from {stored.directory}, valid until {stored.not_after:%Y-%m-%d %H:%M} UTC"
-    if stored.not_after <= datetime.now(UTC):
-        return Finding(Level.PROBLEM, "stored", f"{text}: expired")
-    return Finding(Level.OK, "stored", text)
 
 
 @contextmanager

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from acme_client.compromised import compromised_keys
-from acme_client.errors import RequestError, ValidationFailed
+from acme_client.errors import LockHeld, RequestError, ValidationFailed
 from acme_client.internal import InternalIssuer
+from acme_client.issuer import Environment
 from acme_client.manager import CertificateManager
-from acme_client.revocation import REASONS
+from acme_client.revocation import REASONS, revoke_and_remove
 from acme_client.store.files import FileStore
 from tests.acme_client.managed import Managed, request
 from tests.acme_client.support import FakeClock, ScriptedIssuer
@@ -63,7 +65,7 @@ async def test_a_compromised_key_still_in_use_is_replaced_at_the_first_chance(
     async with second.running():
         await second.clock.advance(second.clock.now() - first.clock.now())
         reason = second.status().plan.reason
-        assert reason == "its key is compromised" or "of the lifetime left" in reason
+        assert reason.endswith("its key is compromised") or "of the lifetime left" in reason
     assert await second.manager.obtain("a.example") != old
 
 
@@ -90,3 +92,29 @@ async def test_the_internal_ca_revokes_nothing_and_says_so_before_anything_is_do
         await manager.revoke("a.example", "keyCompromise")
     assert store.load_certificate("a.example") == old
     assert compromised_keys(store) == frozenset()
+
+
+@pytest.mark.parametrize("reason", ["superseded", "keyCompromise"])
+async def test_what_nobody_asks_for_any_more_goes(tmp_path: Path, reason: str) -> None:
+    managed = Managed(tmp_path, request())
+    old = await managed.manager.obtain("a.example")
+    environment = Environment(managed.store, managed.clock, Random(0))
+    await revoke_and_remove(old, reason, issuers=[managed.issuer], environment=environment)
+    assert managed.issuer.revoked == [(old.serial, REASONS[reason])]
+    assert managed.store.load_certificate("a.example") is None
+    assert len(managed.issuer.tasks) == 1
+    assert (old.key_fingerprint in compromised_keys(managed.store)) == (reason == "keyCompromise")
+
+
+async def test_what_could_not_be_revoked_stays(tmp_path: Path) -> None:
+    managed = Managed(tmp_path, request())
+    old = await managed.manager.obtain("a.example")
+    environment = Environment(managed.store, managed.clock, Random(0))
+    with pytest.raises(RequestError, match="which is not configured"):
+        await revoke_and_remove(old, "superseded", issuers=[], environment=environment)
+    with managed.store.lock("a.example"), pytest.raises(LockHeld):
+        await revoke_and_remove(
+            old, "superseded", issuers=[managed.issuer], environment=environment
+        )
+    assert managed.issuer.revoked == []
+    assert managed.store.load_certificate("a.example") == old

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from acme_client.probes import SystemResolver
 from acme_client.testing import AcmeCA
 from proxy import logs
 from proxy.commands.by_hand import issue
-from proxy.commands.certs import list_certificates
 from proxy.commands.diagnosis import doctor, explain_names
 from proxy.config.model import Config
 from tests.acme_client.dns.servers import DnsServer, zone
@@ -166,20 +164,3 @@ def test_settings_and_own_files(tmp_path: Path) -> None:
     assert any("acme.hooks[0]: 'no_such_module:f' cannot be imported" in line for line in said)
     assert any("PROBLEM file: " in line for line in said)
     assert said[-1] == "2 problems found"
-
-
-def test_a_damaged_record_is_told_and_left_alone(tmp_path: Path) -> None:
-    config, said = make_config(tmp_path, {"directory": "internal"}), Said()
-    assert issue(config, {}, (), said) == 0
-    path = tmp_path / "state" / "documents" / "certificates" / "a.localhost.json"
-    path.write_bytes(b"{")
-    assert explain_names(config, {}, (), said, as_json=False) == 0
-    assert doctor(config, {}, said, as_json=False) == 0
-    told = [line for line in said if f"note    stored: {path} is damaged (not JSON" in line]
-    assert len(told) == 2
-    (row,) = list(list_certificates(config.storage, config, datetime.now(UTC)))[1:]
-    assert "valid, its record of attempts is damaged" in row
-    assert path.read_bytes() == b"{"
-    assert issue(config, {}, (), said) == 0
-    assert explain_names(config, {}, (), said, as_json=False) == 0
-    assert path.with_name("a.localhost.json.damaged").read_bytes() == b"{"
