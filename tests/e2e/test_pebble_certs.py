@@ -268,6 +268,30 @@ def test_revoking_beside_a_running_server(
     assert "allowed are unspecified, keyCompromise" in wrong.stderr
 
 
+def test_revoking_what_is_no_longer_configured(
+    pebble: PebbleFactory, ports: Ports, tmp_path: Path
+) -> None:
+    server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
+    sites = (site("a.example.com"), site("b.example.com"))
+    file = write_config(tmp_path, ports, acme(server), *sites)
+    issued = command("certs", "issue", "--config", file)
+    assert issued.returncode == 0, issued.stdout + issued.stderr
+    write_config(tmp_path, ports, acme(server), sites[1])
+    told = command("certs", "explain", "a.example.com", "--json", "--config", file)
+    assert told.returncode == 0, told.stdout + told.stderr
+    (found,) = json.loads(told.stdout)
+    assert found["next"] is None
+    serial = found["served"]["serial"]
+    assert server.revocation_status(serial) == "Valid"
+    done = command("certs", "revoke", "a.example.com", "--config", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert server.revocation_status(serial) == "Revoked"
+    assert orders(server) == 2
+    again = command("certs", "revoke", "a.example.com", "--config", file)
+    assert again.returncode == 2
+    assert "asks for no such certificate; there are b.example.com" in again.stderr
+
+
 def write_config(folder: Path, ports: Ports, table: Mapping[str, Value], *sites: Value) -> str:
     file = folder / "vestibule.toml"
     listen: Value = {"https": [str(ports[0])], "http": [str(ports[1])]}
