@@ -32,7 +32,8 @@ import httpx
 import pytest
 import trustme
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
+"""Pebble makes several RSA keys before it listens."""
 STOP_SECONDS = 10.0
 
 

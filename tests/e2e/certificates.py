@@ -18,8 +18,14 @@ from tests.pebble import Pebble
 Start = Callable[..., Vestibule]
 Ports = tuple[ReservedPort, ReservedPort]
 
-ISSUING: Final = 40.0
-"""Seconds for what takes several requests, validation, and perhaps a first try that failed."""
+ISSUING: Final = 150.0
+"""Seconds for what takes several requests, validation, and perhaps a first try that failed.
+
+A CA that finds a loaded machine too slow to answer its challenge (Pebble gives it five seconds) is
+asked again after a minute, and a tenth more at most."""
+
+COMMAND_SECONDS: Final = 120.0
+"""For one command, from Python's start to the certificate."""
 
 
 def acme(server: Pebble, **more: Value) -> dict[str, Value]:
@@ -38,7 +44,12 @@ def certs(proxy: Vestibule, *arguments: str) -> subprocess.CompletedProcess[str]
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
     )
 
 

@@ -22,6 +22,9 @@ from tests.pebble import pebble
 
 __all__ = ["pebble"]
 
+WITH_A_CA = 400
+"""Seconds for a test in which a real CA issues certificates."""
+
 _figures: list[str] = []
 
 
@@ -128,6 +131,14 @@ def log_on_failure(request: pytest.FixtureRequest) -> list[Program]:
     programs: list[Program] = []
     request.node.stash[_PROGRAMS] = programs
     return programs
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test with a real CA may have to wait for a second try, and has several programs to start;
+    each wait has its own limit."""
+    for item in items:
+        if item.get_closest_marker("pebble") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(WITH_A_CA))
 
 
 _PROGRAMS = pytest.StashKey[list[Program]]()

@@ -19,6 +19,9 @@ COMMAND: Final = (sys.executable, "-m", "proxy")
 SCRIPT: Final = str(Path(sys.executable).with_name("vestibule"))
 """The console script that the package installs."""
 
+STARTING: Final = 60.0
+"""Seconds for several Python processes to start on a loaded machine."""
+
 ENGINES: Final = ("h11", "httptools")
 
 
@@ -72,7 +75,7 @@ class Vestibule(Program):
     def until_ready(self) -> Vestibule:
         """Wait until all its children serve; returns itself."""
         try:
-            self.wait_for(r"Vestibule running on ")
+            self.wait_for(r"Vestibule running on ", STARTING)
         except AssertionError:
             self.end()
             raise
