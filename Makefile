@@ -3,7 +3,9 @@
 #   make run     serve https://localhost:8443 with the example app behind it
 #   make test    run all tests; what they need is set up first
 #   make lint    ruff, mypy, import-linter
-#   make bench   Vestibule beside nginx, HAProxy and Caddy
+#   make wheel   build/wheels: what is installed in production, with the data plane compiled
+#   make test-wheel  the tests of the data plane, on the wheel
+#   make bench   Vestibule, from its wheel, beside nginx, HAProxy and Caddy
 #   make fuzz    differential fuzzing, FUZZ_SECONDS=60 for each target (make test has it in short)
 #   make autobahn  all cases of the Autobahn WebSocket suite (make test has most; needs Python 2.7)
 #   make clean   remove what the others made
@@ -17,7 +19,18 @@ TEST_PROCESSES ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test lint bench fuzz autobahn clean
+# The wheel is tested and measured in an environment of its own, where no sources hide it.
+SOURCES := pyproject.toml hatch_build.py $(shell find proxy acme_client -name '*.py')
+WHEEL := build/wheel-venv
+COMPILED_TESTS := tests/proxy/http tests/proxy/downstream tests/proxy/upstream tests/proxy/tls \
+    tests/proxy/test_exchange.py tests/proxy/test_forwarding.py tests/proxy/test_access_log.py \
+    tests/test_wheel.py tests/e2e/test_request_corpus.py tests/e2e/test_response_corpus.py \
+    tests/e2e/test_limits.py tests/e2e/test_http2.py tests/e2e/test_http2_floods.py \
+    tests/e2e/test_http2_websocket.py tests/e2e/test_websocket.py tests/e2e/test_grpc.py \
+    tests/e2e/test_big_bodies.py tests/e2e/test_retries.py tests/e2e/test_lifecycle.py \
+    tests/e2e/test_tls.py tests/e2e/test_curl.py
+
+.PHONY: run test lint wheel test-wheel bench fuzz autobahn clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp
@@ -36,8 +49,31 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/test.stamp
-	$(BIN)/python -m benchmarks.run $(BENCH)
+wheel: build/wheels.stamp
+	@ls build/wheels/*.whl
+
+build/wheels.stamp: $(SOURCES) $(VENV)/made.stamp
+	@.ci/build-tools $(BIN)/python
+	@echo "Compiling the data plane into a wheel: a minute or two"
+	@rm -rf build/wheels
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheels .
+	@touch $@
+
+$(WHEEL)/made.stamp: build/wheels.stamp
+	@.ci/make-venv $(PYTHON) $(WHEEL)
+	@$(WHEEL)/bin/python -m pip uninstall --quiet --yes vestibule
+	@$(WHEEL)/bin/python -m pip install --quiet build/wheels/*.whl --group test
+	@touch $@
+
+test-wheel: $(WHEEL)/made.stamp
+	@.ci/test-tools
+	@rm -rf build/beside-wheel && mkdir build/beside-wheel
+	@cp -r tests examples configs docs pyproject.toml README.md build/beside-wheel/
+	cd build/beside-wheel && TESTED_WHEEL=1 ../wheel-venv/bin/python -m pytest \
+	    -n $(TEST_PROCESSES) --dist loadfile $(COMPILED_TESTS)
+
+bench: $(WHEEL)/made.stamp
+	$(WHEEL)/bin/python -m benchmarks.run $(BENCH)
 
 # Guided by coverage where Atheris has a wheel for this Python, by chance where it has none.
 FUZZ_SECONDS ?= 60

@@ -4,8 +4,8 @@ A wheel holds the sources and, beside those named in ``pyproject.toml``, their c
 Python prefers. It behaves the same and takes a half to a third of the time in the interpreter
 (docs/performance.md).
 
-Where there is no C compiler, or VESTIBULE_COMPILE=0 is set, the wheel is made of the sources alone;
-all works as well, for more CPU. VESTIBULE_COMPILE=1 makes a failure to compile an error. An
+Where there is no C compiler, or COMPILE_WHEEL=0 is set, the wheel is made of the sources alone;
+all works as well, for more CPU. COMPILE_WHEEL=1 makes a failure to compile an error. An
 editable installation is never compiled: an edit would change nothing until the next build.
 """
 
@@ -40,13 +40,13 @@ setup(
 """
 
 
-class CompileHook(BuildHookInterface):  # type: ignore[type-arg]
+class CompileHook(BuildHookInterface):  # type: ignore[misc]
     """See the module."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        if version == "editable" or os.environ.get("VESTIBULE_COMPILE") == "0":
+        if version == "editable" or os.environ.get("COMPILE_WHEEL") == "0":
             return
         self._folder = Path(tempfile.mkdtemp(prefix="vestibule-build-"))
         sources_only = shutil.ignore_patterns("__pycache__", "*.so")
@@ -63,7 +63,7 @@ class CompileHook(BuildHookInterface):  # type: ignore[type-arg]
         )
         if result.returncode:
             reason = f"the data plane cannot be compiled:\n{result.stdout[-4000:]}"
-            if os.environ.get("VESTIBULE_COMPILE") == "1":
+            if os.environ.get("COMPILE_WHEEL") == "1":
                 raise RuntimeError(reason)
             self.app.display_warning(f"The wheel will be slower: {reason}")
             return

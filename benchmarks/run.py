@@ -12,6 +12,7 @@ import os
 import platform
 import resource
 import ssl
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from benchmarks.install import install, versions
 from benchmarks.measures import MEASURES
 from benchmarks.peers import PEERS
 from benchmarks.processes import Cores
+from proxy import __version__
 
 _ROOT = Path(__file__).resolve().parent.parent
 _RESULTS = _ROOT / "benchmarks" / "results"
@@ -114,6 +116,16 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _build() -> str:
+    """Whether the command that is measured runs a compiled data plane."""
+    program = "import proxy.exchange as m; print(m.__file__)"
+    # Not here: this folder's sources would be found before what is installed.
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd="/", capture_output=True, text=True, check=True
+    )
+    return "compiled" if done.stdout.strip().endswith(".so") else "not compiled (see make bench)"
+
+
 def _environment(cores: Cores, rounds: int, seconds: float, load: float) -> dict[str, str]:
     processor = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
@@ -125,6 +137,7 @@ def _environment(cores: Cores, rounds: int, seconds: float, load: float) -> dict
         "processor": f"{processor}, {os.cpu_count()} cores; proxies on {sorted(cores.proxy)},"
         f" clients and backend on {sorted(cores.rest)}",
         "kernel": platform.release(),
+        "Vestibule": f"{__version__}, {_build()}",
         "Python": f"{platform.python_version()}, {ssl.OPENSSL_VERSION}",
         "rounds": f"{rounds} of {seconds:g} s",
         "load average at the start": f"{load:.1f} (whatever else the machine was doing)",

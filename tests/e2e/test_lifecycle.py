@@ -502,7 +502,9 @@ def test_a_log_that_nobody_reads_holds_up_nobody(
         with os.fdopen(reading, "rb", buffering=0) as log:
             said = b""
             while b"Vestibule running on" not in said:
-                said += log.read(4096)
+                piece = log.read(4096)
+                assert piece, said.decode()
+                said += piece
 
             async def flood() -> None:
                 target = b"/" + b"x" * 4000
