@@ -89,8 +89,12 @@ class Attempts:
             # To resume the order would bring the same certificate again.
             await issuer.settle(task, care.environment)
             raise AttemptFailed([Miss(issuer.name, error)]) from error
+        before = item.stored
         stored = await on_disk(lambda: store.save_certificate(item.id, new, lock))
         item.stored = stored
+        if before is not None and care.is_compromised(before.key_fingerprint):
+            # Older generations are there to fall back on; this one must never be.
+            await on_disk(lambda: store.delete_key(item.id, before.key_fingerprint))
         old = task.replaces
         dates = None if old is None else (old.not_before, old.not_after)
         state = CertificateState(

@@ -73,6 +73,10 @@ class Care:
     async def remember(self, item: Tended, state: CertificateState) -> None:
         await item.remember(self.environment.store, state)
 
+    def is_compromised(self, key_fingerprint: str) -> bool:
+        """As of the last look into the store."""
+        return key_fingerprint in self._compromised
+
     def next_plan(self, item: Tended) -> Plan:
         """What is due next."""
         return next_plan(

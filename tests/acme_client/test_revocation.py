@@ -67,6 +67,9 @@ async def test_a_compromised_key_still_in_use_is_replaced_at_the_first_chance(
         reason = second.status().plan.reason
         assert reason.endswith("its key is compromised") or "of the lifetime left" in reason
     assert await second.manager.obtain("a.example") != old
+    # It is no longer there to fall back on either.
+    keys = {path.read_text() for path in tmp_path.glob("certificates/a.example/*/key.pem")}
+    assert old.key_pem not in keys
 
 
 async def test_what_cannot_be_revoked_is_told(tmp_path: Path) -> None:
