@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -146,8 +147,10 @@ class AcmeIssuer:
             raise
         except AcmeClientError as error:
             if _is_ours(error):
-                logger.info("%s: the rehearsal failed: %s", task.certificate_id, error)
-                raise
+                # Whoever reads of this failure must not look for it at the CA itself.
+                told = copy(error)
+                told.args = (f"in the rehearsal at {staging.name}: {error}",)
+                raise told from error
             # Staging is best effort; that it cannot be had is no reason not to try for real.
             logger.info("%s: no rehearsal at %s: %s", task.certificate_id, staging.name, error)
             return
