@@ -21,11 +21,13 @@ def check_download(chain_pem: str) -> None:
 
 def leads_to(chain_pem: str, common_name: str) -> bool:
     """Whether the topmost certificate is issued by (or is) this root."""
+    return common_name in root_names(chain_pem)
+
+
+def root_names(chain_pem: str) -> list[str]:
+    """What a wish may call the root that a chain leads to: as a rule one name."""
     issuer = parse_chain(chain_pem)[-1].issuer
-    return any(
-        attribute.value == common_name
-        for attribute in issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
-    )
+    return [str(found.value) for found in issuer.get_attributes_for_oid(NameOID.COMMON_NAME)]
 
 
 def choose_chain(chains: Sequence[str], preferred: str | None) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from acme_client.ari import certificate_identifier
 from acme_client.authority import Authority
-from acme_client.chains import choose_chain, leads_to
+from acme_client.chains import choose_chain, leads_to, root_names
 from acme_client.challenges.validation import validate
 from acme_client.checks import parse_chain
 from acme_client.compromised import compromised_keys
@@ -201,8 +201,16 @@ class Issuance:
             for other in first.alternates[:MAX_ALTERNATES]:
                 found = await self.conversation.download(other)
                 chains.append(found.chain_pem)
+        chosen = choose_chain(chains, wish)
+        if wish is not None and not leads_to(chosen, wish):
+            logger.warning(
+                "%s: no chain of the CA leads to the preferred %r; it offers %s",
+                self.task.certificate_id,
+                wish,
+                ", ".join(name for chain in chains for name in root_names(chain)) or "nothing",
+            )
         return NewCertificate(
-            chain_pem=choose_chain(chains, wish),
+            chain_pem=chosen,
             key_pem=placed.key_pem,
             directory=self.conversation.authority.directory_url,
             profile=self.profile,

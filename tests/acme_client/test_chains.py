@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acme_client.chains import check_download, choose_chain, leads_to
+from acme_client.chains import check_download, choose_chain, leads_to, root_names
 from acme_client.errors import BadCertificate
 from acme_client.keys import key_to_pem
 from tests.acme_client.support import any_key, make_chain, signers, to_pem
@@ -26,6 +26,7 @@ def test_leads_to() -> None:
     assert leads_to(WITH_ROOT, "Test Root")
     assert leads_to(OTHER, "Test Intermediate")
     assert not leads_to(OTHER, "Test Root")
+    assert (root_names(TO_ROOT), root_names(OTHER)) == (["Test Root"], ["Test Intermediate"])
 
 
 def test_without_a_wish_the_first() -> None:

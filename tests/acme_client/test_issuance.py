@@ -88,7 +88,7 @@ async def test_profiles(simulation: Simulation) -> None:
     assert new.profile == "shortlived"
 
 
-async def test_a_preferred_chain(simulation: Simulation) -> None:
+async def test_a_preferred_chain(simulation: Simulation, caplog: pytest.LogCaptureFixture) -> None:
     plain = await client(simulation).issue()
     roots = [root.subject.rfc4514_string().removeprefix("CN=") for root in simulation.ca.roots]
     chains = set()
@@ -97,7 +97,10 @@ async def test_a_preferred_chain(simulation: Simulation) -> None:
         chains.add(found.chain_pem.count("BEGIN"))
         check_pair(found.chain_pem, found.key_pem)
     simulation.ca.requests.clear()
+    assert "preferred" not in caplog.text
     other = await client(simulation, "c.example", preferred_chain="Unheard Of").issue()
+    told = "c.example: no chain of the CA leads to the preferred 'Unheard Of'; it offers "
+    assert f"{told}{', '.join(roots)}" in caplog.text
     assert other.chain_pem.count("BEGIN") == plain.chain_pem.count("BEGIN")
     assert simulation.ca.requests.count("certificate") > 1
 
