@@ -100,9 +100,7 @@ async def test_the_first_try_goes_straight_to_production(rehearsal: Rehearsal) -
 async def test_after_a_failure_staging_comes_first(rehearsal: Rehearsal) -> None:
     rehearsal.staging.faults.add(FailValidation(), times=2)
     for _ in range(2):
-        with pytest.raises(
-            ValidationFailed, match=r"^in the rehearsal at .+: validation"
-        ) as caught:
+        with pytest.raises(ValidationFailed, match=r"^in the rehearsal at .+: ") as caught:
             await rehearsal.issue(rehearse=True)
         assert caught.value.names == ("a.example",)
         assert caught.value.problems
