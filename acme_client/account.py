@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from acme_client.authority import Authority, Credentials, ExternalAccount
-from acme_client.documents import read_or_set_aside
+from acme_client.documents import read_document, read_or_set_aside
 from acme_client.errors import AccountUnknown, RequestError
 from acme_client.keys import CertificateKey, certificate_key_from_pem, generate_key, key_to_pem
 from acme_client.store.interface import Store
@@ -99,9 +99,13 @@ class AccountKeeper:
         """Whether opening needs no new account."""
         return self._load() is not None
 
+    def is_kept(self) -> bool:
+        """Whether there is one in the store; an error when what is kept is damaged."""
+        return self._look() is not None
+
     def url(self) -> str | None:
-        """Where the CA keeps it, when there is one."""
-        record = self._load()
+        """Where the CA keeps it, when there is one; an error when what is kept is damaged."""
+        record = self._look()
         return None if record is None else record.url
 
     def is_open(self) -> bool:
@@ -216,6 +220,10 @@ class AccountKeeper:
     @property
     def _document(self) -> str:
         return f"accounts/{self._slug}"
+
+    def _look(self) -> AccountRecord | None:
+        """For those who only want to know: they are told, and nothing is changed."""
+        return read_document(self._store, self._document, AccountRecord.from_json)
 
     def _load(self) -> AccountRecord | None:
         return read_or_set_aside(self._store, self._document, AccountRecord.from_json)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import anyio
 
-from acme_client.documents import read_or_set_aside
+from acme_client.documents import read_if_sound, read_or_set_aside
 from acme_client.errors import BudgetSpent, LockHeld
 from acme_client.issuer import Environment
 from acme_client.ledger import Charge, Ledger, Obstacle
@@ -76,7 +76,10 @@ class Bookkeeper:
         await self._change(lambda book: book.block(scope, obstacle))
 
     async def ledger(self) -> Ledger:
-        return await on_disk(self._read)
+        """As it is; nothing is changed, not even where it is damaged."""
+        store = self._environment.store
+        found = await on_disk(lambda: read_if_sound(store, self._document, Ledger.from_json))
+        return found or Ledger()
 
     async def _change(self, change: Callable[[Ledger], Ledger]) -> None:
         store, clock = self._environment.store, self._environment.clock

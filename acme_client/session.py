@@ -143,7 +143,7 @@ class AcmeSession:
         return Sight(
             directory=directory,
             clock_ahead=self.authority.transport.clock_skew,
-            has_account=await on_disk(self._account.exists),
+            has_account=await on_disk(self._account.is_kept),
             has_binding=self._settings.external_account is not None,
             profile=self._settings.profile,
         )

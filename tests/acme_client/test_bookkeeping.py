@@ -125,4 +125,7 @@ async def test_another_process_is_waited_for_and_not_for_ever(
 async def test_a_damaged_ledger_is_begun_anew(books: Bookkeeper, tmp_path: Path) -> None:
     make_environment(tmp_path).store.save_document("ledger/ca", {"arrivals": 1})
     assert await books.ledger() == Ledger()
+    assert not (tmp_path / "documents" / "ledger" / "ca.json.damaged").exists()
+    await books.block(EVERYTHING, Obstacle(START + HOUR, "slow down"))
+    assert EVERYTHING in (await books.ledger()).blocks
     assert (tmp_path / "documents" / "ledger" / "ca.json.damaged").exists()

@@ -13,7 +13,8 @@ from acme_client import CertificateManager, CertificateRequest, make_issuer, ope
 from acme_client.testing import AcmeCA
 from proxy import logs
 from proxy.commands.accounts import list_accounts, persist, recover, roll_over
-from proxy.commands.by_hand import WrongUsage
+from proxy.commands.by_hand import WrongUsage, issue, renew
+from proxy.commands.diagnosis import explain_names
 from proxy.config.model import Config
 from tests.acme_client.dns.servers import DnsServer, zone
 from tests.proxy.commands.test_by_hand import Said
@@ -122,3 +123,23 @@ def test_the_record_that_proves_a_name_for_good(
     assert "no account yet" in said[-1]
     with pytest.raises(WrongUsage):
         persist(config, {}, ["no name"], said)
+
+
+def test_a_damaged_account_is_told_and_left_alone(acme_ca: AcmeCA, tmp_path: Path) -> None:
+    acme_ca.settings.validate = False
+    dns = {**COMMAND, "propagation_seconds": 0}
+    config = make_config(acme_ca, tmp_path, challenges=["dns-01"], dns=dns)
+    said = Said()
+    assert issue(config, {}, (), said) == 0
+    (path,) = (config.state_dir / "documents" / "accounts").glob("*.json")
+    path.write_bytes(b"{")
+    said.clear()
+    assert list_accounts(config, {}, said) == 1
+    assert f"{path} is damaged" in said[-1]
+    assert explain_names(config, {}, (), said, as_json=False) == 1
+    assert f"cannot be used now: {path} is damaged" in "\n".join(said)
+    assert path.read_bytes() == b"{"
+    assert issue(config, {}, (), said) == 0
+    assert renew(config, {}, ["a.example"], said, force=True) == 0
+    assert list_accounts(config, {}, said) == 0
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == b"{"
