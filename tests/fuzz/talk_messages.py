@@ -36,6 +36,10 @@ def _in_chunks(body: bytes) -> bytes:
     return b"\r\n" + b"".join(b"%x\r\n%b\r\n" % (len(c), c) for c in chunks) + b"0\r\n\r\n"
 
 
+def _broken(body: bytes) -> bytes:
+    return b"\r\n3\r\n%b" % body  # never so short, and never with a line's end there
+
+
 ASKS: Final[tuple[tuple[bytes, bytes, bytes, Callable[[bytes], bytes] | None], ...]] = (
     (b"GET", b"1.1", b"", None),
     (b"HEAD", b"1.1", b"", None),
@@ -50,7 +54,7 @@ ASKS: Final[tuple[tuple[bytes, bytes, bytes, Callable[[bytes], bytes] | None], .
     (b"POST", b"1.0", b"Connection: keep-alive\r\n", _with_length),
     # Refused by the proxy itself, or in the middle of the body.
     (b"TRACE", b"1.1", b"", None),
-    (b"POST", b"1.1", _CHUNKED, lambda body: b"\r\n5\r\n%b" % body),
+    (b"POST", b"1.1", _CHUNKED, _broken),
 )
 """Method, version, fields, and how a body is written."""
 
@@ -107,22 +111,51 @@ SURPLUS: Final[tuple[Callable[[bytes], bytes], ...]] = (
 ANSWERS: Final = (*CLEAN, *OTHERS, *SURPLUS)
 
 
-class Asked:
-    """A request as the client wrote it, and what became of it."""
+_SIZES: Final = (1, 2, 9, 30)
+_MANY: Final = 15_000
+"""Marks in a body; this is more than is held for a backend that is not there yet."""
 
-    def __init__(self, number: int, kind: int, size: int) -> None:
+
+def some_body(number: int, choice: int) -> bytes:
+    """A body that tells whose it is; a long one is a rare choice."""
+    return b"<q%d>" % number * (_MANY if choice == 255 else _SIZES[choice % len(_SIZES)])
+
+
+def marks(said: bytes) -> set[int]:
+    """The numbers of the requests that this was said to."""
+    return {int(number) for number in _MARK.findall(said)}
+
+
+class Asked:
+    """A request as the client means it, and what became of it.
+
+    Attributes:
+        method: as a backend sees it.
+        body: None when it never becomes complete.
+    """
+
+    def __init__(self, number: int, method: bytes, body: bytes | None) -> None:
         self.number = number
-        self.method, version, fields, write_body = ASKS[kind % len(ASKS)]
-        body = b"<q%d>" % number * size if write_body else b""
-        self.wire = b"%b /q%d HTTP/%b\r\n%b%b%b" % (
-            *(self.method, number, version, _HOST, fields),
-            b"\r\n" if write_body is None else write_body(body),
-        )
+        self.method = method
+        self.body = body
         self.reached: list[Backend] = []
         self.says: list[bytes | None] = []
         """The bodies of what backends began to say to it; None for what is not clean."""
         self.heard = False
         """A byte of an answer has come."""
+
+
+class Http1Asked(Asked):
+    """The same with its bytes in HTTP/1.1."""
+
+    def __init__(self, number: int, kind: int, size: int) -> None:
+        method, version, fields, write_body = ASKS[kind % len(ASKS)]
+        body = some_body(number, size) if write_body else b""
+        super().__init__(number, method, None if write_body is _broken else body)
+        self.wire = b"%b /q%d HTTP/%b\r\n%b%b%b" % (
+            *(method, number, version, _HOST, fields),
+            b"\r\n" if write_body is None else write_body(body),
+        )
 
 
 class Response:
@@ -161,4 +194,4 @@ class Response:
     @property
     def marks(self) -> set[int]:
         """The numbers of the requests that it answers."""
-        return {int(number) for number in _MARK.findall(self._head + self.body)}
+        return marks(self._head + self.body)
