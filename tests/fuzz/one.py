@@ -47,7 +47,10 @@ class Count:
     def write(self) -> None:
         seconds = time.monotonic() - self._started
         told = {"executions": self._executions, "seconds": seconds, "guide": self._guide}
-        self._file.write_text(json.dumps(told), "utf-8")
+        # libFuzzer ends the process at any moment, and half a report is none.
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps(told), "utf-8")
+        draft.replace(self._file)
 
 
 def main(name: str, seconds: int, folder: Path) -> int:
