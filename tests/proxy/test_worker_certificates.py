@@ -194,5 +194,5 @@ async def test_a_store_that_fails(tmp_path: Path) -> None:
         answers.put_challenge("http-01", "token", "answer", START)
         for path in (tmp_path / "state" / "challenges").iterdir():
             path.write_text("no JSON")
-        with pytest.raises(OSError, match="is damaged .not JSON"):
+        with pytest.raises(OSError, match=r"is damaged \(not JSON"):
             await worker.certificates.challenge_answer("token")
