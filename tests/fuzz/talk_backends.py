@@ -37,6 +37,7 @@ class _Behind:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.looked_at = 0
         self.seen = 0
         self.current: Asked | None = None
         self.tunnel = False
@@ -263,6 +264,9 @@ class Talk(ABC):
 
     def _look_at(self, behind: _Behind) -> None:
         written = behind.backend.transport.written
+        if len(written) == behind.looked_at:
+            return
+        behind.looked_at = len(written)
         while behind.seen < len(written) and not behind.tunnel:
             current = behind.current
             if current is not None and self.exchanges[current.number].status == 101:
