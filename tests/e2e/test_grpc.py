@@ -260,7 +260,7 @@ def test_errors_of_the_proxy_are_grpc_statuses(front: GrpcFront) -> None:
         assert unary(mixed)(b"routed", timeout=PATIENCE) == b"routed"
         other = failure(mixed.unary_unary("/other.Service/Method"))
         assert other.code() is grpc.StatusCode.UNAVAILABLE
-    assert re.search(r'"POST /tests.Echo/Unary HTTP/2" 502 ', front.proxy.log)
+    front.proxy.wait_for(r'"POST /tests.Echo/Unary HTTP/2" 502 ')
 
 
 def test_a_server_that_is_restarted(front: GrpcFront) -> None:
