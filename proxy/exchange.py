@@ -129,6 +129,7 @@ class Exchange:
     _frames: FrameTracker
     _leaving = False
     _said_goodbye = False
+    _tunnel_ended = False
     done = False
     attempts = 0
     client_blocked = False
@@ -213,7 +214,8 @@ class Exchange:
     def request_data(self, data: bytes) -> None:
         """A piece of the request body, decoded."""
         self.received += len(data)
-        if self.done:
+        # After what ended the request (a declined upgrade): behind it, it would be another request.
+        if self.done or (self.request_ended and not self.tunnel):
             return
         plan = self._plan
         if plan is not None and 0 < plan.route.body_bytes < self.received:
@@ -224,7 +226,9 @@ class Exchange:
                 self.refuse(413, close=True)
             return
         upstream = self._upstream
-        if upstream is None:
+        # A backend that has not switched protocols would read what is meant for the tunnel as
+        # another request, so it is held until the 101 (HTTP/2 clients need not wait for it).
+        if upstream is None or self.tunnel:
             if self._pending is None:
                 self._pending = []
             self._pending.append(data)
@@ -268,7 +272,9 @@ class Exchange:
 
     def tunnel_end(self) -> None:
         """The client sends no more through the tunnel; the other direction may go on."""
-        if self._upstream is not None:
+        if not self.response_started:
+            self._tunnel_ended = True  # not before the 101, as for its bytes
+        elif self._upstream is not None:
             self._upstream.send_eof()
 
     def client_gone(self) -> None:
@@ -351,7 +357,7 @@ class Exchange:
         upstream.begin(self)
         if self.client_blocked:
             upstream.pause_reading()
-        if self.request_ended and not self._pending:
+        if self.tunnel or (self.request_ended and not self._pending):
             self._end_body(upstream)
             return
         if self.head.fields.expects_continue and self._is_waited_for():
@@ -410,6 +416,17 @@ class Exchange:
         self.status = 101
         self._frames = FrameTracker()
         self.client.send_upgrade(head)
+        upstream = self._upstream
+        if upstream is None:
+            return
+        pending, self._pending = self._pending, None
+        if pending:
+            for piece in pending:
+                upstream.send(piece)
+            if not self.upstream_blocked:
+                self.client.resume_request()
+        if self._tunnel_ended:
+            upstream.send_eof()
 
     def response_data(self, data: bytes | memoryview) -> None:
         """A piece of the response body, decoded; or bytes through the tunnel."""
@@ -434,6 +451,7 @@ class Exchange:
 
     def response_tunnel_end(self) -> None:
         """The backend sends no more through the tunnel."""
+        self._said_goodbye = True  # nothing may follow the end
         self.client.send_tunnel_end()
 
     def tunnel_closed(self) -> None:
@@ -488,6 +506,7 @@ class Exchange:
     def _check_refusal(self, head: ResponseHead) -> None:
         """The answer to an upgrade is no 101. Raises BadResponse when it cannot be passed on."""
         self.tunnel = False
+        self._pending = None
         if self.head.version == HTTP_2 and head.status < 300:
             # RFC 8441 §5: any 2xx would say that there is a tunnel.
             raise BadResponse(f"the upstream answered a WebSocket with {head.status}")

@@ -52,6 +52,7 @@ class Http2Stream:
 
     __slots__ = (
         "_connection",
+        "_ended",
         "_protocol",
         "_unacknowledged",
         "_whole",
@@ -70,6 +71,7 @@ class Http2Stream:
         self.paused = False
         self._unacknowledged = 0
         self._whole = False
+        self._ended = False
 
     def __repr__(self) -> str:
         return f"<Http2Stream {self.id} of {self.info.address}>"
@@ -122,7 +124,11 @@ class Http2Stream:
 
     def send_end(self, trailers: Trailers = ()) -> None:
         self._over()
-        if trailers:
+        if self._ended:
+            # A tunnel: its way back ended before, and now nobody takes what still comes
+            # (RFC 9113 §8.1).
+            self._protocol.reset(self.id, ErrorCode.NO_ERROR)
+        elif trailers:
             self._protocol.send_trailers(self.id, list(trailers))
         else:
             self._protocol.end(self.id)
@@ -144,6 +150,7 @@ class Http2Stream:
         self._protocol.send_response(self.id, 200, fields)
 
     def send_tunnel_end(self) -> None:
+        self._ended = True
         self._protocol.end(self.id)
 
     def reset(self) -> None:
@@ -395,8 +402,11 @@ class Http2Connection:
             stream.receive(b"", True, fields)
 
     def on_reset(self, stream_id: int, code: int, reason: str) -> None:
-        stream = self._streams.pop(stream_id, None)
-        if stream is not None and stream.exchange is not None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        self.forget(stream)
+        if stream.exchange is not None:
             exchange, stream.exchange = stream.exchange, None
             exchange.client_gone()
 

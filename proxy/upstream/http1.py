@@ -424,7 +424,8 @@ class UpstreamConnection:
         self._sink = None
         self.answered = True
         # An early response may find much of the request still here, not taken by the backend.
-        if self._reusable and self.request_sent and not rest and not self._writing_paused:
+        whole = self.request_sent and not rest and not self._eof_sent
+        if self._reusable and whole and not self._writing_paused:
             if self._paused:
                 self.resume_reading()
             self._state = _IDLE

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from tests.fuzz import exchanges, first_bytes, heads, http2, talks
+from tests.fuzz import exchanges, first_bytes, heads, http2, http2_talks, talks
 from tests.fuzz.target import Target
 
 TARGETS: Final[dict[str, Target]] = {
     target.name: target
-    for module in (heads, exchanges, first_bytes, http2, talks)
+    for module in (heads, exchanges, first_bytes, http2, talks, http2_talks)
     for target in module.TARGETS
 }
 

@@ -242,7 +242,7 @@ class Talk(ABC):
 
     def _stop(self) -> None:
         channel = self.bench.channel
-        if channel.is_open and not channel.eof:
+        if channel.is_open:
             (self.http.retire if self.choices.byte() & 1 else self.http.stop)()
             self.http.flush()
 

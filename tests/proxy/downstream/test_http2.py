@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import hpack
 import pytest
+from hyperframe.frame import WindowUpdateFrame
 
 from proxy.downstream.http2 import Http2Connection
 from proxy.errors import UpstreamTimeout, UpstreamUnavailable
@@ -298,6 +299,14 @@ def test_an_idle_connection_is_closed() -> None:
 # -- back-pressure ------------------------------------------------------------------------------
 
 
+def test_a_connection_is_idle_after_a_reset_too() -> None:
+    bench = Http2Bench()
+    bench.hear(headers(1, request()), rst_stream(1))
+    bench.sweep(bench.limits.keep_alive_timeout + 1)
+    bench.sweep(1000)
+    assert not bench.channel.is_open
+
+
 def test_a_client_that_does_not_read_a_stream_pauses_its_backend_alone() -> None:
     bench = Http2Bench()
     slow = bench.get(1)
@@ -403,6 +412,79 @@ def test_a_success_that_is_no_switch_makes_no_tunnel(answer: bytes) -> None:
     bench.hear(headers(1, UPGRADE, END_HEADERS))
     bench.backend.says(answer)
     assert statuses(bench.told()) == [b"502"]
+
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: front.test\r\n\r\n"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_nothing_goes_into_a_tunnel_before_the_101(late: bool) -> None:
+    bench = Http2Bench()
+    bench.pool.holds = late
+    bench.hear(headers(1, UPGRADE, END_HEADERS), data(1, SMUGGLED), data(1, b"", END_STREAM))
+    if late:
+        bench.pool.serve()
+    backend = bench.backend
+    assert backend.got.endswith(b"\r\n\r\n")
+    assert b"smuggled" not in backend.got
+    assert not backend.transport.eof
+    backend.says(SWITCHED)
+    assert backend.got.endswith(SMUGGLED)
+    assert backend.transport.eof
+
+
+def test_what_is_held_for_a_tunnel_is_bounded_by_the_window() -> None:
+    def credit(bench: Http2Bench) -> int:
+        """What the client has been given for its stream beyond the first window."""
+        frames = parse_frames(bench.got)
+        updates = [f for f in frames if isinstance(f, WindowUpdateFrame) and f.stream_id]
+        return sum(update.window_increment for update in updates)
+
+    bench = Http2Bench()
+    bench.hear(headers(1, UPGRADE, END_HEADERS))
+    for _ in range(4):
+        bench.hear(data(1, bytes(16_384)))
+    before = credit(bench)
+    for _ in range(before // 16_384):
+        bench.hear(data(1, bytes(16_384)))
+    assert credit(bench) == before
+    bench.backend.says(SWITCHED)
+    assert bench.backend.got.endswith(bytes(65_536 + before // 16_384 * 16_384))
+    assert credit(bench) > before
+
+
+def test_what_was_for_a_tunnel_goes_nowhere_after_a_denial() -> None:
+    bench = Http2Bench()
+    bench.hear(headers(1, UPGRADE, END_HEADERS), data(1, SMUGGLED))
+    backend = bench.backend
+    backend.says(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nn")
+    bench.hear(data(1, SMUGGLED))
+    backend.says(b"o")
+    assert bench.told()[-1] == ("DATA", 1, b"", True)
+    bench.hear(headers(3, request()))
+    assert bench.backend is backend
+    assert b"smuggled" not in backend.got
+
+
+def test_a_tunnel_whose_backend_goes_after_its_half_close_is_over() -> None:
+    bench = Http2Bench()
+    bench.hear(headers(1, UPGRADE, END_HEADERS))
+    bench.backend.says(SWITCHED)
+    bench.backend.closes()
+    assert bench.told()[-1] == ("DATA", 1, b"", True)
+    bench.backend.resets()
+    assert bench.told() == [("RST_STREAM", 1, "NO_ERROR")]
+    assert bench.http2.is_idle
+
+
+def test_a_stop_says_nothing_behind_the_end_of_a_tunnel() -> None:
+    bench = Http2Bench()
+    bench.hear(headers(1, UPGRADE, END_HEADERS))
+    bench.backend.says(SWITCHED)
+    bench.backend.closes()
+    assert bench.told()[-1] == ("DATA", 1, b"", True)
+    bench.http2.stop()
+    assert "DATA" not in [event[0] for event in bench.told()]
 
 
 def test_a_denial_passes() -> None:

@@ -396,3 +396,11 @@ def test_any_split_gives_the_same_outcome(scraps: list[bytes], data: st.DataObje
         close_all(whole)
         close_all(other)
     assert outcome(other) == outcome(whole)
+
+
+def test_a_connection_that_is_half_closed_is_not_used_again() -> None:
+    bench = bench_with()
+    bench.backend.connection.send_eof()
+    bench.backend.says(OK)
+    assert not bench.backend.is_open
+    assert not bench.pool.idle
