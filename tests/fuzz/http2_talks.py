@@ -81,17 +81,14 @@ class _Stream(Asked):
         return frames
 
 
-class Http2Talk(Talk):
+class Http2Talk(Talk[_Stream]):
     """A client with streams."""
-
-    asked: list[_Stream]  # type: ignore[assignment]
 
     def __init__(self, choices: Choices) -> None:
         super().__init__(choices)
         self._connection = Http2Connection(
             self.bench.channel, self.bench.services, FieldEncoder(), self._application
         )
-        self._unsent = b""
         self._window = _FIRST_WINDOW
         self._first_window = _FIRST_WINDOW
         self.send(_GREETING)
@@ -99,7 +96,7 @@ class Http2Talk(Talk):
     @property
     def events(self) -> Sequence[Event]:
         ours = (
-            *(self._ask, self._send, self._send_all, self._more, self._reset, self._give),
+            *(self._ask, self.send_some, self.send_all, self._more, self._reset, self._give),
             *(self._give_all, self._settings, self._ping),
         )
         return (*ours, *self.backend_events, *self.other_events)
@@ -112,20 +109,9 @@ class Http2Talk(Talk):
         kind = self.choices.byte()
         stream = _Stream(len(self.asked), kind, self.choices.byte())
         self.asked.append(stream)
-        self._unsent += stream.head()
+        self.unsent += stream.head()
         if not kind & _OPEN and not stream.websocket:
-            self._unsent += stream.more(100)
-
-    def _send(self) -> None:
-        self._send_piece(self.choices.byte())
-
-    def _send_all(self) -> None:
-        self._send_piece(len(self._unsent))
-
-    def _send_piece(self, size: int) -> None:
-        if self.may_send:
-            piece, self._unsent = self._unsent[:size], self._unsent[size:]
-            self.send(piece)
+            self.unsent += stream.more(100)
 
     def _stream(self) -> _Stream | None:
         number = self.choices.byte()
@@ -138,35 +124,35 @@ class Http2Talk(Talk):
         if stream is None:
             return
         if stream.websocket and stream.open and size:
-            self._unsent += h2.data(stream.id, b"<q%d>" % stream.number)
+            self.unsent += h2.data(stream.id, b"<q%d>" % stream.number)
         else:
-            self._unsent += stream.more(size)
+            self.unsent += stream.more(size)
 
     def _reset(self) -> None:
         stream = self._stream()
         if stream is not None:
             stream.open, stream.pending = False, b""
-            self._unsent += h2.rst_stream(stream.id)
+            self.unsent += h2.rst_stream(stream.id)
 
     def _give(self) -> None:
         stream = self._stream()
         if stream is not None:
             increment = max(1, _WINDOWS[self.choices.byte() % len(_WINDOWS)])
             stream.window += increment
-            self._unsent += h2.window_update(stream.id, increment)
+            self.unsent += h2.window_update(stream.id, increment)
 
     def _give_all(self) -> None:
         increment = max(1, _WINDOWS[self.choices.byte() % len(_WINDOWS)])
         self._window += increment
-        self._unsent += h2.window_update(0, increment)
+        self.unsent += h2.window_update(0, increment)
 
     def _settings(self) -> None:
         window = _WINDOWS[self.choices.byte() % len(_WINDOWS)]
         self._first_window = max(self._first_window, window)
-        self._unsent += h2.settings((4, window))
+        self.unsent += h2.settings((4, window))
 
     def _ping(self) -> None:
-        self._unsent += h2.ping() + h2.settings_ack()
+        self.unsent += h2.ping() + h2.settings_ack()
 
     def check_responses(self, data: bytes) -> None:
         """Each stream has its own response, whole or without an end."""

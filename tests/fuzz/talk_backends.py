@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from proxy.downstream.http1 import Http1Connection
 from proxy.downstream.http2 import Http2Connection
@@ -30,6 +30,7 @@ _LONG: Final = 10_000.0
 """Seconds; longer than any limit in time."""
 
 Event = Callable[[], None]
+AskedT = TypeVar("AskedT", bound=Asked)
 
 
 class _Behind:
@@ -49,7 +50,7 @@ class _Behind:
         self.gone = False
 
 
-class Talk(ABC):
+class Talk(ABC, Generic[AskedT]):
     """Plays a script, and checks what reaches the backends and what is left over at the end."""
 
     def __init__(self, choices: Choices) -> None:
@@ -59,7 +60,9 @@ class Talk(ABC):
         how = choices.byte()
         self._backends_first = bool(how & 2)
         self.bench = Bench(engine=ENGINES[how & 1], application=self._application)
-        self.asked: list[Asked] = []
+        self.asked: list[AskedT] = []
+        self.unsent = b""
+        """What the client has written and not sent yet."""
         self.left = False
         """The client has closed, or is gone."""
         self._behind: list[_Behind] = []
@@ -118,10 +121,22 @@ class Talk(ABC):
             self.http.flush()
 
     @property
-    def may_send(self) -> bool:
+    def _may_send(self) -> bool:
         """What comes while reading is paused waits in the socket."""
         channel = self.bench.channel
         return channel.is_open and not self.left and not channel.paused
+
+    def send_some(self) -> None:
+        """The client sends a piece of what it has written."""
+        self._send_piece(self.choices.byte())
+
+    def send_all(self) -> None:
+        self._send_piece(len(self.unsent))
+
+    def _send_piece(self, size: int) -> None:
+        if self._may_send:
+            piece, self.unsent = self.unsent[:size], self.unsent[size:]
+            self.send(piece)
 
     def _client_slow(self) -> None:
         """The client stops reading, or reads again."""
@@ -131,7 +146,7 @@ class Talk(ABC):
             (self.http.pause_writing if self._slow else self.http.resume_writing)()
 
     def _client_closes(self) -> None:
-        if self.may_send:
+        if self._may_send:
             self.left = True
             self.http.receive_eof()
             self.http.flush()

@@ -28,16 +28,12 @@ from tests.fuzz.talk_messages import ANSWERS, ASKS, Http1Asked, Response
 from tests.fuzz.target import SHORT, Choices, Target
 
 
-class Http1Talk(Talk):
+class Http1Talk(Talk[Http1Asked]):
     """A client that pipelines."""
-
-    def __init__(self, choices: Choices) -> None:
-        super().__init__(choices)
-        self._unsent = b""
 
     @property
     def events(self) -> Sequence[Event]:
-        ours = self._ask, self._send, self._send_all
+        ours = self._ask, self.send_some, self.send_all
         return (*ours, *self.backend_events, *self.other_events)
 
     @property
@@ -47,18 +43,7 @@ class Http1Talk(Talk):
     def _ask(self) -> None:
         asked = Http1Asked(len(self.asked), self.choices.byte(), self.choices.byte())
         self.asked.append(asked)
-        self._unsent += asked.wire
-
-    def _send(self) -> None:
-        self._send_piece(self.choices.byte())
-
-    def _send_all(self) -> None:
-        self._send_piece(len(self._unsent))
-
-    def _send_piece(self, size: int) -> None:
-        if self.may_send:
-            piece, self._unsent = self._unsent[:size], self._unsent[size:]
-            self.send(piece)
+        self.unsent += asked.wire
 
     def check_responses(self, data: bytes) -> None:
         """One response after the other, each to its own request."""
