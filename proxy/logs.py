@@ -162,6 +162,7 @@ class Logs:
 
 def configure(level: str, *, access: bool = False, threaded: bool = False) -> Logs:
     """Set up logging for this process; again after a fork, where threads are wanted or gone."""
+    open_missing_streams()
     errors, lines = sys.stderr, sys.stdout
     writers = (LineWriter(errors.fileno()), LineWriter(lines.fileno())) if threaded else ()
     write_error: Callable[[str], None] = writers[0].write if writers else _direct(errors)
@@ -182,6 +183,23 @@ def configure(level: str, *, access: bool = False, threaded: bool = False) -> Lo
         write_line(prefix + line)
 
     return Logs(writers, write_access if access else None)
+
+
+def open_missing_streams() -> None:
+    """Give a process that was started with ``>&-`` the streams that every other one has.
+
+    Python then has no ``sys.stdout``, and the kernel would give the number to the next socket,
+    which would get the log's lines. To be called before anything else is opened.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
 
 
 def wants_colours(stream: _Stream) -> bool:

@@ -136,9 +136,7 @@ class Supervisor:
         self._wakeup.setblocking(False)
         self._wakeup_in.setblocking(False)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
-        before = {
-            number: signal.signal(number, _only_wake_up) for number in (*_STOPS, signal.SIGCHLD)
-        }
+        before = {number: signal.signal(number, _only_wake_up) for number in _signals()}
         wakeup_before = signal.set_wakeup_fd(self._wakeup_in.fileno(), warn_on_full_buffer=False)
         try:
             while self._has_work():
@@ -391,6 +389,16 @@ class Supervisor:
         self._selector.close()
         self._wakeup.close()
         self._wakeup_in.close()
+
+
+def _signals() -> list[signal.Signals]:
+    """Those to act on. Under nohup the end of the terminal is not to be the end of us."""
+    told_to_ignore = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [
+        number
+        for number in (*_STOPS, signal.SIGCHLD)
+        if not (number == signal.SIGHUP and told_to_ignore)
+    ]
 
 
 def _only_wake_up(number: int, frame: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,3 +199,28 @@ def test_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not wants_colours(terminal)
     with open(os.devnull) as file:
         assert not wants_colours(file)
+
+
+STREAMLESS = """
+import os, socket, sys
+from proxy import logs
+log = logs.configure("info", access=True, threaded=True)
+with socket.socket() as sock:
+    assert sock.fileno() > 2, "a socket that gets what is logged"
+log.access("a line")
+print("a word")
+sys.stderr.write("another\\n")
+log.close()
+report = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+os.write(report, b"fine")
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_were_closed_before_the_start(tmp_path: Path, closed: str) -> None:
+    report = tmp_path / "report"
+    script = f'exec "$0" -c "$1" "$2" {closed}'
+    command = ["/bin/sh", "-c", script, sys.executable, STREAMLESS, str(report)]
+    result = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    assert report.read_text() == "fine"

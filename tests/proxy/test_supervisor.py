@@ -25,6 +25,7 @@ from proxy.processes import execute
 from proxy.supervisor import BackendRole, FrontRole, Supervisor
 
 logs.configure("info")
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may do it under nohup
 
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
@@ -168,6 +169,20 @@ def test_what_else_stops(start: Starter, number: signal.Signals) -> None:
     parent.send(number)
     assert parent.end() == 0
     assert parent.seen[-1] == "a stopped"
+
+
+def test_under_nohup_the_end_of_the_terminal_is_not_ours(start: Starter) -> None:
+    parent = start(
+        """
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+supervise(front("a"))
+"""
+    )
+    parent.expect("ready")
+    parent.send(signal.SIGHUP)
+    parent.send(signal.SIGTERM)
+    assert parent.end() == 0, "the second of two would have forced it"
+    assert parent.seen[-2:] == ["stopping", "a stopped"]
 
 
 def test_a_killed_worker_is_replaced_and_the_others_stay(start: Starter) -> None:
