@@ -239,6 +239,7 @@ class UpstreamConnection:
                 head is not None
                 and head.plain_length == nbytes - end
                 and sink.head.method != b"HEAD"
+                and not self._writing_paused  # an early one, as in _release
             ):
                 self._sink = None
                 self._state = _IDLE
