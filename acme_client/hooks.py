@@ -1,8 +1,7 @@
 """Telling others: commands and Python functions that run when something happened.
 
 A hook runs after the fact (the certificate is stored and in use), has a time limit, and whatever
-it does wrong is logged and changes nothing. A command gets its facts in environment variables and
-runs in a session of its own, so that all of it can be ended at the limit.
+it does wrong is logged and changes nothing. A command gets its facts in environment variables.
 """
 
 from __future__ import annotations
@@ -10,25 +9,21 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import signal
-import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import anyio
-import anyio.abc
 import anyio.to_thread
 
 from acme_client.errors import RequestError
+from acme_client.programs import run_program
 from acme_client.store.interface import StoredCertificate
 
 logger = logging.getLogger(__name__)
 
 EVENTS = ("issued", "renewed", "failed", "expiring")
 DEFAULT_SECONDS = 60.0
-KEPT_OUTPUT_BYTES = 2048
-LAST_OUTPUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,40 +113,6 @@ async def _call(function: HookFunction, event: CertificateEvent) -> None:
 
 
 async def _execute(command: tuple[str, ...], event: CertificateEvent) -> None:
-    process = await anyio.open_process(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **event.environment()},
-        start_new_session=True,
-    )
-    output = bytearray()
-    try:
-        async with anyio.create_task_group() as group:
-            ended = anyio.Event()
-            group.start_soon(_keep_end, process, output, ended)
-            status = await process.wait()
-            # A background child may hold the pipe open for ever; it gets no more of our time.
-            with anyio.move_on_after(LAST_OUTPUT_SECONDS):
-                await ended.wait()
-            group.cancel_scope.cancel()
-    finally:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        with anyio.CancelScope(shield=True):
-            await process.aclose()
+    status, text = await run_program(command, {**os.environ, **event.environment()})
     if status != 0:
-        text = output.decode("utf-8", "replace").strip()
         logger.warning("hook %s ended with status %d: %s", command[0], status, text or "no output")
-
-
-async def _keep_end(process: anyio.abc.Process, output: bytearray, ended: anyio.Event) -> None:
-    """Read what a command prints, so that it never blocks, and keep the end of it."""
-    assert process.stdout is not None
-    async for chunk in process.stdout:
-        output += chunk
-        del output[:-KEPT_OUTPUT_BYTES]
-    ended.set()

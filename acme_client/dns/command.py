@@ -11,21 +11,16 @@ reason, with the credentials blotted out.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 
 import anyio
-import anyio.abc
 
 from acme_client.dns.credentials import Credentials, Secrets
 from acme_client.dns.provider import in_thread
 from acme_client.errors import NotPresented, RequestError
+from acme_client.programs import run_program
 
 COMMAND_SECONDS = 60.0
-KEPT_OUTPUT_BYTES = 2048
-LAST_OUTPUT_SECONDS = 1.0
-"""How long what is left of the output is waited for after the command has ended."""
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL")
 """Of the manager's environment."""
@@ -60,10 +55,12 @@ class CommandProvider:
 
     async def _run(self, action: str, name: str, value: str) -> None:
         secrets = await _load(self._credentials)
-        output = bytearray()
         try:
             with anyio.fail_after(self._seconds):
-                status = await self._execute(action, name, value, secrets, output)
+                status, output = await run_program(
+                    [*self._command, action, name, value],
+                    self._variables(action, name, value, secrets),
+                )
         except TimeoutError:
             raise NotPresented(
                 f"{self!r} did not {action} within {self._seconds:g} s and was stopped"
@@ -71,40 +68,8 @@ class CommandProvider:
         except OSError as error:
             raise NotPresented(f"{self!r} cannot be run: {error.strerror}") from error
         if status != 0:
-            text = secrets.blot_out(output.decode("utf-8", "replace").strip())
-            raise NotPresented(
-                f"{self!r} could not {action} {name}: status {status}, {text or 'no output'}"
-            )
-
-    async def _execute(
-        self, action: str, name: str, value: str, secrets: Secrets, output: bytearray
-    ) -> int:
-        process = await anyio.open_process(
-            [*self._command, action, name, value],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=self._variables(action, name, value, secrets),
-            # A session of its own, so that all of it can be ended at the limit.
-            start_new_session=True,
-        )
-        try:
-            async with anyio.create_task_group() as group:
-                ended = anyio.Event()
-                group.start_soon(_keep_end, process, output, ended)
-                status = await process.wait()
-                # A child in the background may hold the pipe open for ever.
-                with anyio.move_on_after(LAST_OUTPUT_SECONDS):
-                    await ended.wait()
-                group.cancel_scope.cancel()
-            return status
-        finally:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            with anyio.CancelScope(shield=True):
-                await process.aclose()
+            text = secrets.blot_out(output) or "no output"
+            raise NotPresented(f"{self!r} could not {action} {name}: status {status}, {text}")
 
     def _variables(self, action: str, name: str, value: str, secrets: Secrets) -> dict[str, str]:
         return {
@@ -119,11 +84,3 @@ class CommandProvider:
 
 async def _load(credentials: Credentials | None) -> Secrets:
     return Secrets() if credentials is None else await in_thread(credentials.load)
-
-
-async def _keep_end(process: anyio.abc.Process, output: bytearray, ended: anyio.Event) -> None:
-    assert process.stdout is not None
-    async for piece in process.stdout:
-        output += piece
-        del output[:-KEPT_OUTPUT_BYTES]
-    ended.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,44 +109,11 @@ async def test_a_command_that_does_not_exist(
     assert "hook /nonexistent/command failed" in caplog.text
 
 
-async def test_a_command_with_its_children_ends_at_the_limit(
-    event: CertificateEvent, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    pids = tmp_path / "pids"
-    script = f'sleep 1000 & echo "$! $$" > "{pids}"; wait'
-    hook = Hook(run=("sh", "-c", script), timeout=0.3)
-    await run_hooks((hook,), event)
-    assert "did not end within 0.3 s" in caplog.text
-    for pid in pids.read_text().split():
-        with anyio.fail_after(5):
-            while is_running(pid):  # noqa: ASYNC110 - the kernel sets no event of ours
-                await anyio.sleep(0.01)
-
-
-def is_running(pid: str) -> bool:
-    """Whether it is there and no zombie (killed, and not yet looked at by who adopted it)."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
-async def test_a_daemon_that_keeps_the_pipe_does_not_hold_the_hook(
-    event: CertificateEvent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("acme_client.hooks.LAST_OUTPUT_SECONDS", 0.01)
-    with anyio.fail_after(20):
-        await run_hooks((Hook(run=("sh", "-c", "sleep 1000 & exit 0")),), event)
-
-
-async def test_much_output_never_blocks(
+async def test_a_command_ends_at_the_limit(
     event: CertificateEvent, caplog: pytest.LogCaptureFixture
 ) -> None:
-    script = "import sys; sys.stdout.write('x' * 10**6 + 'the end'); sys.exit(1)"
-    await run_hooks((Hook(run=(sys.executable, "-c", script)),), event)
-    assert "the end" in caplog.text
-    assert len(caplog.text) < 5000
+    await run_hooks((Hook(run=("sleep", "1000"), timeout=0.01),), event)
+    assert "hook sleep 1000 did not end within 0.01 s" in caplog.text
 
 
 async def test_a_function_that_hangs_is_left_behind(
