@@ -33,6 +33,21 @@ _SERVICE_LINK = re.compile(
 )
 _SERVICE_LINK_URL = re.compile(r"(tcp|udp|sctp)://")
 
+# What hooks and the commands of DNS-01 are told (by ``acme_client``), under the variable that all
+# of them get: such a program may well call ``vestibule``.
+_TOLD = {
+    "VESTIBULE_EVENT": frozenset(
+        PREFIX + name
+        for name in (
+            *("EVENT", "CERTIFICATE_ID", "NAMES", "MESSAGE", "RETRY_AT"),
+            *("NOT_AFTER", "SERIAL", "CHAIN", "KEY"),
+        )
+    ),
+    "VESTIBULE_DNS_ACTION": frozenset(
+        PREFIX + name for name in ("DNS_ACTION", "DNS_NAME", "DNS_VALUE")
+    ),
+}
+
 _ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 _QUOTED = re.compile(r"""(["'])(.*)\1\s*(?:#.*)?""")
 
@@ -63,9 +78,10 @@ def read(environ: Mapping[str, str], ignored: frozenset[str] = frozenset()) -> F
     key_variables: dict[Key, str] = {}
     option_variables: dict[str, str] = {}
     problems: list[str] = []
+    told = frozenset[str]().union(*(names for mark, names in _TOLD.items() if mark in environ))
     for name in sorted(environ):
         value = environ[name].strip()
-        if not name.startswith(PREFIX) or not value or name in ignored:
+        if not name.startswith(PREFIX) or not value or name in ignored or name in told:
             continue
         if _SERVICE_LINK.fullmatch(name) or _SERVICE_LINK_URL.match(value):
             continue

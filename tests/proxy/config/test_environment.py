@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acme_client.hooks import CertificateEvent
+from acme_client.store.files import FileStore
 from proxy.config.environment import FromEnvironment, read, read_env_file, variable
 from proxy.config.model import Config
 from proxy.config.options import Options
 from proxy.config.schema import leaves
 from proxy.errors import ConfigError
+from tests.acme_client.support import START, make_new
 
 
 def tree(**environ: str) -> dict[str, object]:
@@ -111,6 +114,25 @@ def test_service_links_of_kubernetes_are_no_configuration() -> None:
         }
     )
     assert (found.tree, found.options, found.problems) == ({}, Options(), ())
+
+
+def test_what_hooks_and_dns_commands_are_told_is_no_configuration(tmp_path: Path) -> None:
+    """They may call `vestibule` themselves."""
+    store = FileStore(tmp_path, lambda: START)
+    event = CertificateEvent(
+        kind="renewed",
+        certificate_id="a.example",
+        names=("a.example",),
+        message="done",
+        certificate=store.save_certificate("a.example", make_new(["a.example"])),
+        retry_at=START,
+    ).environment()
+    dns = {f"VESTIBULE_DNS_{name}": "x" for name in ("ACTION", "NAME", "VALUE")}
+    assert len(event) == 9
+    for environ in (event, dns, {**event, **dns}):
+        assert (read(environ).tree, read(environ).problems) == ({}, ())
+    (problem,) = read({"VESTIBULE_NAMES": "a.example"}).problems
+    assert problem == "VESTIBULE_NAMES: unknown variable; did you mean 'VESTIBULE_NAME'?"
 
 
 @given(st.dictionaries(st.sampled_from([variable(*key) for key in leaves()]), st.text()))
