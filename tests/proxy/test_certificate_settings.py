@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import trustme
 
 from acme_client import AcmeIssuer, InternalIssuer
+from acme_client.challenges.kinds import CHALLENGE_KINDS
 from acme_client.directories import DIRECTORIES as KNOWN
 from acme_client.directories import DIRECTORY_NAMES
+from acme_client.hooks import EVENTS
+from acme_client.keys import KEY_TYPES
 from proxy.certificate_settings import (
     make_hooks,
     make_issuers,
@@ -20,6 +23,7 @@ from proxy.certificate_settings import (
     try_ca_certificates,
     try_settings,
 )
+from proxy.config.acme import Challenge, HookEvent, KeyType
 from proxy.config.fields import DIRECTORIES, INTERNAL
 from proxy.config.model import Config
 from proxy.errors import ConfigError, StartupError
@@ -35,6 +39,12 @@ def config(acme: dict[str, Any] | None = None, **more: Any) -> Config:
 def test_the_configuration_knows_the_cas_that_acme_client_knows() -> None:
     assert {name: known.url for name, known in KNOWN.items()} == DIRECTORIES
     assert {*DIRECTORIES, INTERNAL} == set(DIRECTORY_NAMES)
+
+
+def test_the_configuration_allows_what_acme_client_does() -> None:
+    assert set(get_args(Challenge)) == set(CHALLENGE_KINDS)
+    assert set(get_args(HookEvent)) == set(EVENTS)
+    assert set(get_args(KeyType)) == set(KEY_TYPES)
 
 
 def test_more_names_than_a_certificate_holds() -> None:
