@@ -31,8 +31,8 @@ from acme_client.testing import Clock as MovableClock
 from tests.acme_client.memory_store import MemoryStore
 from tests.acme_client.support import DAY, HOUR, START, FakeClock
 
-NAMES = int(os.environ.get("VESTIBULE_YEAR_NAMES", "60"))
-"""A thousand take about twenty minutes; ``VESTIBULE_YEAR_NAMES=1000`` asks for it."""
+NAMES = int(os.environ.get("YEAR_NAMES", "60"))
+"""A thousand take about twenty minutes; ``YEAR_NAMES=1000`` asks for it."""
 
 OUTAGE = (250, 257)
 """Days."""
