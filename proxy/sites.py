@@ -22,7 +22,7 @@ from proxy.http.header_rules import header_rules
 from proxy.limits import SECONDS
 from proxy.routing import Route, Router, SiteRoutes
 from proxy.tls.alerts import Alert
-from proxy.tls.client_hello import ClientHello, select_alpn
+from proxy.tls.client_hello import ACME_TLS_1, ClientHello, select_alpn
 from proxy.tls.contexts import SiteContext, TlsOptions, load_pair_into, make_context
 from proxy.tls.index import CertificateIndex
 from proxy.tls.pem_pair import PemPair
@@ -34,9 +34,6 @@ logger = logging.getLogger(__name__)
 
 ALPN: Final = ("h2", "http/1.1", "http/1.0")
 """What is spoken to clients, in order of preference; ``curl --http1.0`` offers nothing but that."""
-
-ACME_TLS_1: Final = "acme-tls/1"
-"""RFC 8737 §6.2: who offers this is a CA's validator, never a browser."""
 
 EAGER_CONTEXTS: Final = 1000
 """So many sites share their ticket keys among workers; an empty context takes 0.13 ms and 12 KiB,

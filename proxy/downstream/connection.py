@@ -40,7 +40,7 @@ from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS, SECONDS, STOP
 from proxy.proxy_protocol import parse as parse_proxy_header
 from proxy.routing import SiteRoutes
 from proxy.tls.alerts import Alert, alert_record
-from proxy.tls.client_hello import ClientHello, ClientHelloReader, PlainHttp
+from proxy.tls.client_hello import ACME_TLS_1, ClientHello, ClientHelloReader, PlainHttp
 from proxy.tls.session import TlsSession
 from proxy.upstream.pool import Pool
 
@@ -455,6 +455,12 @@ class ClientConnection:
         if http is None:
             if not session.established:
                 self._transport.write(session.ciphertext_to_send())
+                return
+            if session.alpn == ACME_TLS_1:
+                # RFC 8737 §3: the handshake was all. It belongs to no site, and has asked for no
+                # client certificate: no request may come this way.
+                self._write_rest(session)
+                self.close()
                 return
             http = self._begin_http(session)
         if plaintext:
