@@ -11,6 +11,7 @@ from acme_client.documents import read_if_sound, read_or_set_aside
 from acme_client.errors import BudgetSpent, LockHeld
 from acme_client.issuer import Environment
 from acme_client.ledger import Charge, Ledger, Obstacle
+from acme_client.waiting import in_turn
 from acme_client.worker import on_disk
 
 WORTH_WAITING = timedelta(seconds=30)
@@ -92,13 +93,13 @@ class Bookkeeper:
                     store.save_document(self._document, after.tidied(clock.now()).to_json())
 
         async with self._turn:
-            for _ in range(LOCK_TRIES):
-                try:
-                    await on_disk(read_change_write)
-                    return
-                except LockHeld:
-                    await clock.sleep(LOCK_WAIT)
-        raise LockHeld(f"another process holds the ledger {self._lock_name} for too long")
+            await in_turn(
+                lambda: on_disk(read_change_write),
+                clock,
+                every=LOCK_WAIT,
+                tries=LOCK_TRIES,
+                too_long=LockHeld(f"another process holds {self._lock_name} for too long"),
+            )
 
     def _read(self) -> Ledger:
         store = self._environment.store

@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from acme_client.checks import check_pair
+from acme_client.directories import INTERNAL
 from acme_client.documents import read_document
-from acme_client.errors import IssuerError, LockHeld
+from acme_client.errors import IssuerError
 from acme_client.issuer import Environment, IssuanceTask, RenewalInfo
 from acme_client.keys import (
     CertificateKey,
@@ -33,11 +34,11 @@ from acme_client.keys import (
 )
 from acme_client.names import ip_address
 from acme_client.store.interface import NewCertificate, Store, StoredCertificate
+from acme_client.waiting import in_turn
 from acme_client.worker import on_disk
 
 logger = logging.getLogger(__name__)
 
-INTERNAL = "internal"
 DOCUMENT = "internal-ca"
 ROOT_FILE = "internal-ca.pem"
 
@@ -54,8 +55,8 @@ BACKDATE = timedelta(minutes=5)
 ROOT_BACKDATE = timedelta(days=7)
 """People trust the root by hand: a clock set back after it was made must not cost them that."""
 
-LOCK_ATTEMPTS = 50
 LOCK_WAIT = 0.1
+LOCK_TRIES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +120,13 @@ class InternalIssuer:
 
     async def _authorities(self, environment: Environment) -> tuple[Authority, Authority]:
         store, clock = environment.store, environment.clock
-        for _ in range(LOCK_ATTEMPTS):
-            try:
-                return await on_disk(lambda: _load_or_make(store, clock.now()))
-            except LockHeld:
-                await clock.sleep(LOCK_WAIT)
-        raise IssuerError("another process has been making the internal CA for too long")
+        return await in_turn(
+            lambda: on_disk(lambda: _load_or_make(store, clock.now())),
+            clock,
+            every=LOCK_WAIT,
+            tries=LOCK_TRIES,
+            too_long=IssuerError("another process has been making the internal CA for too long"),
+        )
 
 
 def _load_or_make(store: Store, now: datetime) -> tuple[Authority, Authority]:

@@ -30,6 +30,7 @@ from acme_client.revocation import revoke_and_replace
 from acme_client.state import CertificateState
 from acme_client.store.interface import Store, StoredCertificate
 from acme_client.tended import Tended
+from acme_client.waiting import in_turn
 from acme_client.worker import on_disk
 
 logger = logging.getLogger(__name__)
@@ -137,17 +138,21 @@ class CertificateManager:
         Raises what went wrong. Works also while another process runs a manager on the same store.
         """
         item = self._find(certificate_id)
-        for _ in range(LOCK_TRIES):
-            try:
-                async with self._slots:
-                    await self._attempts.attempt(item, urgent=True, force=force)
-            except LockHeld:
-                await self._clock.sleep(LOCK_WAIT.total_seconds())
-                continue
-            item.wake.set()
-            assert item.stored is not None  # it is there, or the attempt raised
-            return item.stored
-        raise LockHeld(f"another process has been at work on {certificate_id} for too long")
+
+        async def attempt() -> None:
+            async with self._slots:
+                await self._attempts.attempt(item, urgent=True, force=force)
+
+        await in_turn(
+            attempt,
+            self._clock,
+            every=LOCK_WAIT.total_seconds(),
+            tries=LOCK_TRIES,
+            too_long=LockHeld(f"another process has been at work on {item.id} for too long"),
+        )
+        item.wake.set()
+        assert item.stored is not None  # it is there, or the attempt raised
+        return item.stored
 
     async def revoke(self, certificate_id: str, reason: str = "unspecified") -> None:
         """Replace this certificate, then revoke it; see ``revocation``."""

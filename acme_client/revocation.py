@@ -12,8 +12,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from acme_client.compromised import mark_compromised
+from acme_client.directories import INTERNAL
 from acme_client.errors import AcmeClientError, RequestError
-from acme_client.internal import INTERNAL
 from acme_client.issuer import Environment, Issuer
 from acme_client.store.interface import StoredCertificate
 from acme_client.worker import on_disk

@@ -53,6 +53,7 @@ from acme_client.renewal import ask_time
 from acme_client.resources import Directory, Order
 from acme_client.store.interface import NewCertificate, StoredCertificate
 from acme_client.transport import Transport
+from acme_client.waiting import in_turn
 from acme_client.worker import at_the_ca, on_disk
 
 logger = logging.getLogger(__name__)
@@ -326,13 +327,13 @@ class AcmeSession:
                 call()
 
         async with self._opening:
-            for _ in range(LOCK_TRIES):
-                try:
-                    await at_the_ca(locked)
-                    return
-                except LockHeld:
-                    await self._environment.clock.sleep(LOCK_WAIT)
-        raise LockHeld(f"another process has been using {name} for too long")
+            await in_turn(
+                lambda: at_the_ca(locked),
+                self._environment.clock,
+                every=LOCK_WAIT,
+                tries=LOCK_TRIES,
+                too_long=LockHeld(f"another process has been using {name} for too long"),
+            )
 
     async def _directory(self) -> Directory:
         now = self._environment.clock.monotonic()

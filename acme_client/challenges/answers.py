@@ -18,9 +18,10 @@ import anyio
 from acme_client.challenges.kinds import HTTP_01, TLS_ALPN_01
 from acme_client.challenges.solver import DnsSolver
 from acme_client.challenges.tls_alpn import challenge_pem, server_name
-from acme_client.errors import AcmeClientError, LockHeld, NotPresented
+from acme_client.errors import AcmeClientError, NotPresented
 from acme_client.issuer import Environment
 from acme_client.store.interface import Lock
+from acme_client.waiting import in_turn
 from acme_client.worker import on_disk
 
 logger = logging.getLogger(__name__)
@@ -133,12 +134,15 @@ class TlsAlpnAnswer:
 
     async def _take_name(self) -> Lock:
         store, clock = self._environment.store, self._environment.clock
-        for _ in range(LOCK_TRIES):
-            try:
-                return await on_disk(lambda: store.lock(f"tls-alpn-01+{self._name}"))
-            except LockHeld:
-                await clock.sleep(LOCK_WAIT)
-        raise NotPresented(f"{self._domain}: another order answers tls-alpn-01 for too long")
+        return await in_turn(
+            lambda: on_disk(lambda: store.lock(f"{TLS_ALPN_01}+{self._name}")),
+            clock,
+            every=LOCK_WAIT,
+            tries=LOCK_TRIES,
+            too_long=NotPresented(
+                f"{self._domain}: another order answers {TLS_ALPN_01} for too long"
+            ),
+        )
 
     def __str__(self) -> str:
         return f"the tls-alpn-01 answer for {self._domain}"

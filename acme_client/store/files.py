@@ -89,7 +89,6 @@ class FileStore:
         details = {
             "directory": certificate.directory,
             "profile": certificate.profile,
-            "ari_replaces": certificate.ari_replaces,
             "saved_at": self._now().isoformat(),
         }
         with self._saving, _translated(f"certificate {certificate_id} cannot be saved"):
@@ -299,20 +298,12 @@ def _load_generation(certificate_id: str, folder: Path, generation: int) -> Stor
         saved_at = datetime.fromisoformat(details["saved_at"])
     except (ValueError, KeyError, TypeError) as error:
         raise BadCertificate(f"certificate.json cannot be read: {error!r}") from error
-    facts = check_pair(chain_pem, key_pem)
-    return StoredCertificate(
+    return StoredCertificate.made_of(
+        check_pair(chain_pem, key_pem),
         id=certificate_id,
         generation=generation,
         chain_pem=chain_pem,
         key_pem=key_pem,
-        names=facts.names,
-        not_before=facts.not_before,
-        not_after=facts.not_after,
-        serial=facts.serial,
-        issuer=facts.issuer,
-        key_type=facts.key_type,
-        key_fingerprint=facts.key_fingerprint,
-        fingerprint=facts.fingerprint,
         directory=directory,
         profile=profile,
         saved_at=saved_at,

@@ -7,12 +7,15 @@ in worker threads. They raise StoreError, and nothing else, when the store fails
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from acme_client.checks import CertificateFacts
 
 Document = dict[str, Any]
 """A JSON object."""
@@ -27,8 +30,6 @@ class NewCertificate:
     directory: str
     """The issuer it is from: the ACME directory's URL, or ``internal``."""
     profile: str | None = None
-    ari_replaces: str | None = None
-    """The certificate that the order said it replaces (RFC 9773 §5)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,22 +54,72 @@ class StoredCertificate:
     location: Path | None
     """Where its files are, for hooks that need paths; None in a store without files."""
 
+    @classmethod
+    def made_of(
+        cls,
+        facts: CertificateFacts,
+        *,
+        id: str,
+        generation: int,
+        chain_pem: str,
+        key_pem: str,
+        directory: str,
+        profile: str | None,
+        saved_at: datetime,
+        location: Path | None,
+    ) -> StoredCertificate:
+        """From what the store keeps, and the facts that the chain itself tells."""
+        return cls(
+            id=id,
+            generation=generation,
+            chain_pem=chain_pem,
+            key_pem=key_pem,
+            names=facts.names,
+            not_before=facts.not_before,
+            not_after=facts.not_after,
+            serial=facts.serial,
+            issuer=facts.issuer,
+            key_type=facts.key_type,
+            key_fingerprint=facts.key_fingerprint,
+            fingerprint=facts.fingerprint,
+            directory=directory,
+            profile=profile,
+            saved_at=saved_at,
+            location=location,
+        )
+
     @property
     def lifetime(self) -> timedelta:
         return self.not_after - self.not_before
 
 
-class Lock(AbstractContextManager["Lock"], Protocol):
-    """A lock that is held; it ends with ``release`` or with the process, however that dies."""
+class Lock(Protocol):
+    """A lock that is held; it ends with ``release`` or with the process, however that dies.
+
+    Those who derive from it have the context manager, which releases it.
+    """
 
     name: str
     token: int
     """Grows with every holder, so that a late write of an earlier one can be told and refused."""
 
+    @abstractmethod
     def verify(self) -> None:
         """Raise LockLost if this is not the latest holder (any more)."""
 
+    @abstractmethod
     def release(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
 
 
 class Store(Protocol):

@@ -15,16 +15,16 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from types import TracebackType
 
 from acme_client import disk
 from acme_client.errors import LockHeld, LockLost, StoreError
+from acme_client.store.interface import Lock
 
 ATTEMPTS = 10
 """How often a lock file may vanish under us before that is an error."""
 
 
-class FileLock:
+class FileLock(Lock):
     """A held lock; see :class:`acme_client.store.interface.Lock`."""
 
     def __init__(self, name: str, path: Path, fd: int, token: int) -> None:
@@ -65,17 +65,6 @@ class FileLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-
-    def __enter__(self) -> FileLock:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
 
     def __repr__(self) -> str:
         state = "released" if self._fd is None else "held"

@@ -6,14 +6,13 @@ import copy
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
 from acme_client.checks import check_pair
-from acme_client.errors import LockHeld
+from acme_client.errors import LockHeld, StoreError
 from acme_client.store.interface import Document, Lock, NewCertificate, StoredCertificate
 
 
-class MemoryLock:
+class MemoryLock(Lock):
     """See :class:`acme_client.store.interface.Lock`."""
 
     def __init__(self, name: str, held: set[str]) -> None:
@@ -29,17 +28,6 @@ class MemoryLock:
 
     def release(self) -> None:
         self._held.discard(self.name)
-
-    def __enter__(self) -> MemoryLock:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 class MemoryStore:
@@ -60,21 +48,13 @@ class MemoryStore:
     def save_certificate(
         self, certificate_id: str, certificate: NewCertificate, lock: Lock | None = None
     ) -> StoredCertificate:
-        facts = check_pair(certificate.chain_pem, certificate.key_pem)
         before = self._certificates.get(certificate_id)
-        stored = StoredCertificate(
+        stored = StoredCertificate.made_of(
+            check_pair(certificate.chain_pem, certificate.key_pem),
             id=certificate_id,
             generation=before.generation + 1 if before else 1,
             chain_pem=certificate.chain_pem,
             key_pem=certificate.key_pem,
-            names=facts.names,
-            not_before=facts.not_before,
-            not_after=facts.not_after,
-            serial=facts.serial,
-            issuer=facts.issuer,
-            key_type=facts.key_type,
-            key_fingerprint=facts.key_fingerprint,
-            fingerprint=facts.fingerprint,
             directory=certificate.directory,
             profile=certificate.profile,
             saved_at=self._now(),
@@ -130,7 +110,7 @@ class MemoryStore:
         """Memory always can."""
 
     def publish(self, name: str, text: str) -> Path:
-        raise NotImplementedError
+        raise StoreError(f"{name} cannot be published: there are no files")
 
     def clean_up(self) -> None:
         """Nothing is left behind."""

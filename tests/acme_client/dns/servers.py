@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +80,7 @@ def zone(*lines: str, refuse: tuple[str, ...] = ()) -> Handler:
     return answer
 
 
-class Listener:
+class Listener(ABC):
     """UDP and TCP on one port; ``reply`` gives the answer to a message, None is silence."""
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
@@ -93,8 +94,8 @@ class Listener:
             threading.Thread(target=self._serve_tcp),
         ]
 
-    def reply(self, data: bytes, *, tcp: bool) -> bytes | None:
-        raise NotImplementedError
+    @abstractmethod
+    def reply(self, data: bytes, *, tcp: bool) -> bytes | None: ...
 
     def __enter__(self) -> Self:
         for thread in self._threads:
