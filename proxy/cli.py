@@ -12,6 +12,8 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,8 +28,8 @@ HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     help="The HTTPS front door of a Python API: TLS, certificates, forwarding.",
-    epilog="Exit codes: 0 done, 1 crashed or forced, 2 wrong configuration or usage, "
-    "3 the machine refuses (a port, a file, a permission).",
+    epilog="Exit codes: 0 done, 1 crashed, forced, or (certs, account, doctor) something failed, "
+    "2 wrong configuration or usage, 3 the machine refuses (a port, a file, a permission).",
     context_settings=HELP_OPTIONS,
     no_args_is_help=True,
     add_completion=False,
@@ -41,7 +43,7 @@ account = typer.Typer(
 app.add_typer(account, name="account")
 
 AppArgument = Annotated[
-    str | None, typer.Argument(metavar="APP", help="The app to run: module:attribute.")
+    str | None, typer.Argument(metavar="APP", help="The app to run, such as main:app.")
 ]
 ToOption = Annotated[
     list[str] | None,
@@ -84,7 +86,10 @@ def main() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"vestibule {__version__}")
+        # Found and not imported: it has much to load.
+        spec = find_spec("proxy.exchange")
+        compiled = spec is not None and (spec.origin or "").endswith(tuple(EXTENSION_SUFFIXES))
+        typer.echo(f"vestibule {__version__} ({'compiled' if compiled else 'not compiled'})")
         raise typer.Exit
 
 
@@ -150,7 +155,7 @@ def dev(
         str | None,
         typer.Argument(
             metavar="APP",
-            help="module:attribute or a file. Default: `app` in main.py and the like.",
+            help="main:app, or a file. Default: `app` in main.py and the like.",
         ),
     ] = None,
     to: ToOption = None,
@@ -219,7 +224,7 @@ def certs_list(config: ConfigOption = None, env_file: EnvFileOption = None) -> N
 
 NamesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="Names or ids, as `certs list` shows them."),
+    typer.Argument(metavar="NAME", help="Names or ids, as `certs list` shows them."),
 ]
 
 
@@ -256,7 +261,7 @@ def certs_renew(
 
 @certs.command("revoke")
 def certs_revoke(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names or ids.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names or ids.")],
     reason: Annotated[
         str,
         typer.Option(
@@ -307,7 +312,7 @@ def account_list(config: ConfigOption = None, env_file: EnvFileOption = None) ->
 @account.command("roll-over")
 def account_roll_over(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[CA]...", help="As `account list` shows them.")
+        list[str] | None, typer.Argument(metavar="CA", help="As `account list` shows them.")
     ] = None,
     config: ConfigOption = None,
     env_file: EnvFileOption = None,
@@ -337,12 +342,11 @@ def account_recover(
 
 @account.command("persist")
 def account_persist(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Domains.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Domains.")],
     config: ConfigOption = None,
     env_file: EnvFileOption = None,
 ) -> None:
-    """Print the DNS record that lets the account prove a name for good, and look whether it is
-    there (DNS-PERSIST-01)."""
+    """Print the DNS record that proves a name for good (DNS-PERSIST-01), and look for it."""
     with _told(config, env_file):
         from proxy.commands.accounts import persist
 

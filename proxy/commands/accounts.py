@@ -61,7 +61,7 @@ def recover(config: Config, environ: Mapping[str, str], name: str, key_file: Pat
         if known is not None:
             say(f"{issuer.name}: failed: there is an account already, {known}")
             return False
-        key = Credentials({"key": f"file:{key_file}"}).load()["key"]
+        key = Credentials({"--key": f"file:{key_file}"}).load()["--key"]
         await issuer.recover_account(key, environment)
         say(f"{issuer.name}: {await issuer.account_url(environment)} is used from now on")
         return True

@@ -199,12 +199,20 @@ async def _do(
             failures += not done
         finally:
             # Also after a failure: its record is news for the running manager.
-            note_change(store, certificate_id, datetime.now(UTC))
+            _note(store, certificate_id)
 
     async with anyio.create_task_group() as group:
         for certificate_id in chosen_ids(requests, names):
             group.start_soon(one, certificate_id)
     return failures
+
+
+def _note(store: Store, certificate_id: str) -> None:
+    """Tell a running manager. What is not told, workers find in the store, only later."""
+    try:
+        note_change(store, certificate_id, datetime.now(UTC))
+    except AcmeClientError as error:
+        logger.warning("%s: a running server is not told of it: %s", certificate_id, error)
 
 
 async def _succeeds(call: Callable[[], Awaitable[None]], certificate_id: str, say: Say) -> bool:

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from proxy.certificate_settings import try_ca_certificates, try_settings
+from proxy.commands.own_files import faults
 from proxy.config.addresses import TcpAddress, UnixAddress, UpstreamAddress
-from proxy.config.fields import is_ip
 from proxy.config.load import Loaded
 from proxy.config.model import Config, Site
 from proxy.errors import CertificateFileError, StartupError
 from proxy.processes import find_user
 from proxy.tls.pem_files import load_pair
-from proxy.tls.pem_pair import date_fault
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -67,14 +66,8 @@ def _certificate(config: Config, site: Site, now: datetime) -> Iterator[str]:
     except CertificateFileError as error:
         raise StartupError(f"{site.names[0]}: {error}") from error
     yield f"certificate {site.certificate.chain}, until {pair.not_after:%Y-%m-%d %H:%M} UTC"
-    if fault := date_fault(pair, now):
-        yield f"warning: {fault}"
-    for warning in pair.warnings:
+    for warning in (*faults(site, pair, now), *pair.warnings):
         yield f"warning: {warning}"
-    for name in site.names:
-        # A pair knows its DNS names only.
-        if not is_ip(name) and not (name in pair.names or pair.covers(name)):
-            yield f"warning: the certificate does not cover {name}"
 
 
 def _hints(site: Site) -> Iterator[str]:

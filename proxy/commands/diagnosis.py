@@ -66,13 +66,13 @@ from proxy.certificate_settings import (
     try_settings,
 )
 from proxy.commands.by_hand import WrongUsage, at_work, chosen_ids, requests_for
+from proxy.commands.own_files import faults
 from proxy.commands.retired import find_retired
 from proxy.commands.stored import judge_records, look_at_store, look_at_stored
 from proxy.config.model import Config
 from proxy.errors import CertificateFileError, ConfigError, StartupError
 from proxy.processes import become, find_user
 from proxy.tls.pem_files import load_pair
-from proxy.tls.pem_pair import date_fault
 
 EXIT_PROBLEM = 1
 
@@ -174,8 +174,10 @@ def _own_files(config: Config) -> Iterator[Group]:
         else:
             until = f"{site.certificate.chain}, valid until {pair.not_after:%Y-%m-%d %H:%M} UTC"
             found = [Finding(Level.OK, "file", until)]
-            if fault := date_fault(pair, datetime.now(UTC)):
-                found.append(Finding(Level.PROBLEM, "file", fault))
+            found += [
+                Finding(Level.PROBLEM, "file", fault)
+                for fault in faults(site, pair, datetime.now(UTC))
+            ]
             found += [Finding(Level.NOTE, "file", warning) for warning in pair.warnings]
         yield site.names[0], found
 

@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from proxy.certificate_settings import (
 )
 from proxy.certificates import run_manager
 from proxy.channel import ChannelEnd
+from proxy.commands.own_files import faults
 from proxy.config.addresses import UnixAddress
 from proxy.config.model import Config, Site
 from proxy.errors import CertificateFileError, ConfigError, StartupError
@@ -147,6 +149,10 @@ class Plan:
             trust = root_file(self.config)
             logger.info("Certificates are of a local CA: %s", trust)
             logger.info("Try: curl --cacert %s %s/", trust, self.url)
+        for position, address in self.app_sockets.items():
+            if not is_listening(address):
+                app = self.config.sites[position].app
+                logger.warning("app %s is not up: until it is, its clients get 502", app)
 
     @property
     def url(self) -> str:
@@ -201,14 +207,18 @@ def _try(tried: Callable[[Config], int], config: Config, file: Path | None) -> i
 
 
 def try_own_files(config: Config) -> int:
-    """Refuse to start with certificate files that cannot be used.
+    """Refuse to start with certificate files that cannot be used; warn of what clients will mind.
 
     With many sites only the first are tried in full: the start must not take minutes.
     """
     for position, site in enumerate(config.sites):
         try:
             if site.certificate is not None and position < WARM_UP_SITES:
-                load_pair(site.certificate.chain, site.certificate.key)
+                pair = load_pair(site.certificate.chain, site.certificate.key)
+                for fault in faults(site, pair, datetime.now(UTC)):
+                    logger.warning("%s: %s: %s", site.names[0], site.certificate.chain, fault)
+                for warning in pair.warnings:
+                    logger.warning("%s: %s", site.names[0], warning)
             if site.client_certificates is not None:
                 make_context(tls_options(site))
         except CertificateFileError as error:

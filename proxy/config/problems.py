@@ -65,7 +65,8 @@ def _in_words(detail: ErrorDetails) -> str:
         case "missing" if detail["loc"] == ("sites",):
             return (
                 "none is configured; write a [[sites]] table into vestibule.toml, "
-                "or give --name and an app or --to"
+                "or give `vestibule run` a --name, and an app or --to (other commands: "
+                "VESTIBULE_NAME, and VESTIBULE_APP or VESTIBULE_TO)"
             )
         case "missing":
             return "is missing"

@@ -115,7 +115,8 @@ def port_of(announcement: str) -> int:
 
 
 def test_version_and_help(call: Called, tmp_path: Path) -> None:
-    assert vestibule("--version", cwd=tmp_path).stdout == f"vestibule {__version__}\n"
+    version = vestibule("--version", cwd=tmp_path).stdout
+    assert version == f"vestibule {__version__} (not compiled)\n"
     commands = (["run"], ["dev"], ["check"], ["certs"], ["certs", "list"], ["account", "list"])
     for arguments in ([], *commands):
         done = call(*arguments, "-h")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -71,6 +74,34 @@ def test_own_files_are_tried(tmp_path: Path) -> None:
     Path(files["key"]).unlink()
     with pytest.raises(StartupError, match=r"a.example: the key .*key.pem cannot be read"):
         try_own_files(Config.model_validate({"sites": [{**site, "certificate": files}]}))
+
+
+def test_an_own_certificate_that_clients_will_refuse(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = write_files(tmp_path, "a.example", not_after=datetime(2021, 1, 1, tzinfo=UTC))
+    site = {"names": ["b.example"], "upstreams": ["h:1"], "certificate": files}
+    assert try_own_files(Config.model_validate({"sites": [site]})) == 0
+    assert caplog.messages == [
+        f"b.example: {tmp_path}/chain.pem: it expired on 2021-01-01 00:00 UTC",
+        f"b.example: {tmp_path}/chain.pem: the certificate does not cover b.example",
+    ]
+
+
+def test_an_app_that_is_not_up_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sockets = bind([TcpAddress("127.0.0.1", 0)], [])
+    app = {"names": ["a.example"], "app": "main:app"}
+    made = plan(sockets, sites=[app])
+    made.announce()
+    assert caplog.messages[-1] == "app main:app is not up: until it is, its clients get 502"
+    caplog.clear()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "a.sock"))
+        listening.listen()
+        up = replace(made, app_sockets={0: UnixAddress(str(tmp_path / "a.sock"))})
+        up.announce()
+    sockets.close()
+    assert caplog.messages == []
 
 
 def test_the_folder_of_the_store(tmp_path: Path) -> None:
