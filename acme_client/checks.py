@@ -89,7 +89,7 @@ def check_pair(
     chain = parse_chain(chain_pem)
     facts = _facts(chain[0])
     try:
-        own = fingerprint(key_from_pem(key_pem).public_key())  # type: ignore[arg-type]
+        own = fingerprint(key_from_pem(key_pem).public_key())
     except (TypeError, AttributeError, UnsupportedAlgorithm) as error:
         raise BadCertificate(f"the private key is of no kind for a certificate: {error}") from error
     if own != facts.key_fingerprint:

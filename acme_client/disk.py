@@ -47,7 +47,7 @@ def open_new(path: Path, mode: int) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
-def write(fd: int, data: bytes) -> int:
+def write(fd: int, data: bytes | memoryview) -> int:
     return os.write(fd, data)
 
 
@@ -102,7 +102,7 @@ def write_new(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
             os.fchmod(fd, mode)  # the umask must not decide who reads a public file
         rest = memoryview(data)
         while rest:
-            rest = rest[write(fd, rest) :]  # type: ignore[arg-type]
+            rest = rest[write(fd, rest) :]
         fsync(fd)
     finally:
         os.close(fd)

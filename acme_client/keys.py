@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import (
     CertificatePublicKeyTypes,
     PrivateKeyTypes,
+    PublicKeyTypes,
 )
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -80,6 +81,6 @@ def key_type_of(key: CertificatePublicKeyTypes) -> str:
     return type(key).__name__.lower()
 
 
-def fingerprint(key: CertificatePublicKeyTypes) -> str:
+def fingerprint(key: PublicKeyTypes) -> str:
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).hexdigest()

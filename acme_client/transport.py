@@ -48,6 +48,8 @@ BODY_SECONDS = 30.0
 MAX_BODY_BYTES = 64 * 1024
 MAX_URL_LENGTH = 2048
 MAX_REDIRECTS = 3
+MAX_HOSTS = 16
+"""Whose proxies are remembered: a CA is on one or two, but what it answers names them."""
 
 CLOCK_SKEW_ALLOWED = timedelta(minutes=5)
 CLOCK_WARNING_SECONDS = 3600.0
@@ -175,6 +177,8 @@ class Transport:
         """HTTPS_PROXY and NO_PROXY, looked up once for each host."""
         host = urlsplit(url).netloc
         if host not in self._proxies:
+            if len(self._proxies) >= MAX_HOSTS:
+                self._proxies.clear()
             self._proxies[host] = dict(requests.utils.get_environ_proxies(url))
         return self._proxies[host]
 
