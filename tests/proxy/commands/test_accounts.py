@@ -11,19 +11,12 @@ import pytest
 
 from acme_client import CertificateManager, CertificateRequest, make_issuer, open_store
 from acme_client.testing import AcmeCA
-from proxy import logs
 from proxy.commands.accounts import list_accounts, persist, recover, roll_over
 from proxy.commands.by_hand import WrongUsage, issue, renew
 from proxy.commands.diagnosis import explain_names
 from proxy.config.model import Config
 from tests.acme_client.dns.servers import DnsServer, zone
-from tests.proxy.commands.test_by_hand import Said
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
-
+from tests.proxy.commands.support import Said
 
 COMMAND = {"provider": "command", "options": {"command": ["/bin/true"]}}
 
@@ -93,6 +86,7 @@ def test_keys_that_are_of_no_use(acme_ca: AcmeCA, tmp_path: Path, key_file: Path
     assert recover(config, {}, name, key_file, said) == 1
     key_file.unlink()
     assert recover(config, {}, name, key_file, said) == 1
+    assert "'--key': file" in said[-1]
     assert "No such file" in said[-1]
     with pytest.raises(WrongUsage, match=rf"other: no such CA; there are {name}"):
         recover(config, {}, "other", key_file, said)

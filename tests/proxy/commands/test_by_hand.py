@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from acme_client import open_store
+from acme_client import Store, StoreError, open_store
 from acme_client.on_demand import remember, remembered
-from proxy import logs
 from proxy.certificate_requests import certificate_request
 from proxy.commands.by_hand import WrongUsage, issue, renew, requests_for, revoke
 from proxy.config.model import Config
 from tests.acme_client.support import START
+from tests.proxy.commands.support import Said
 
 SITE = {"names": ["a.localhost"], "upstreams": ["h:1"]}
 ANY = {"names": ["*.example.com"], "on_demand": True, "upstreams": ["h:1"]}
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
 
 
 def make_config(folder: Path, *sites: dict[str, Any], **acme: Any) -> Config:
@@ -33,13 +29,6 @@ def make_config(folder: Path, *sites: dict[str, Any], **acme: Any) -> Config:
             "sites": list(sites or (SITE,)),
         }
     )
-
-
-class Said(list[str]):
-    """What a command printed."""
-
-    def __call__(self, line: str) -> None:
-        self.append(line)
 
 
 def test_issue_renew_and_force(tmp_path: Path) -> None:
@@ -100,6 +89,21 @@ def test_what_fails_is_told(tmp_path: Path) -> None:
     assert open_store(config.storage).load_certificate("a.localhost") == before
     with pytest.raises(WrongUsage, match="'boredom' is not allowed; allowed are unspecified"):
         revoke(config, {}, ["a.localhost"], said, reason="boredom")
+
+
+def test_a_running_server_that_cannot_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when the disk is full: what came of the work is said all the same."""
+
+    def note(store: Store, certificate_id: str, now: datetime) -> None:
+        raise StoreError("No space left on device")
+
+    monkeypatch.setattr("proxy.commands.by_hand.note_change", note)
+    config, said = make_config(tmp_path), Said()
+    assert issue(config, {}, (), said) == 0
+    assert said[-1].startswith("a.localhost: valid until ")
+    assert "a running server is not told of it: No space left" in caplog.text
 
 
 def test_revoking_what_is_not_there(tmp_path: Path) -> None:

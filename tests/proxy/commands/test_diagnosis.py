@@ -5,46 +5,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from acme_client.probes import SystemResolver
 from acme_client.testing import AcmeCA
-from proxy import logs
 from proxy.commands.by_hand import issue
 from proxy.commands.diagnosis import doctor, explain_names
-from proxy.config.model import Config
 from tests.acme_client.dns.servers import DnsServer, zone
 from tests.proxy.commands.own_files import write_files
-from tests.proxy.commands.test_by_hand import Said
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
-
-
-def make_config(folder: Path, acme: dict[str, Any], *sites: dict[str, Any], **more: Any) -> Config:
-    site = {"names": ["a.localhost"], "upstreams": ["h:1"]}
-    storage = f"file:{folder / 'state'}"
-    return Config.model_validate(
-        {"storage": storage, "acme": acme, "sites": list(sites or (site,)), **more}
-    )
-
-
-COMMAND = {"provider": "command", "options": {"command": ["/bin/true"]}, "propagation_seconds": 0}
-
-
-def closed(ca: AcmeCA, **more: Any) -> dict[str, Any]:
-    """A CA to be proved to by DNS alone, so that no port is listened on."""
-    return {
-        "directory": ca.directory_url,
-        "ca_certificates": str(ca.trust_file),
-        "challenges": ["dns-01"],
-        "dns": COMMAND,
-        **more,
-    }
+from tests.proxy.commands.support import COMMAND, Said, closed, make_config
 
 
 def test_the_internal_ca(tmp_path: Path) -> None:
@@ -155,12 +125,15 @@ def test_what_cannot_be_seen_is_told_once(
 
 def test_settings_and_own_files(tmp_path: Path) -> None:
     files = write_files(tmp_path, "b.example")
-    own = {"names": ["b.example"], "upstreams": ["h:1"], "certificate": files}
+    own = {"names": ["b.example", "www.b.example"], "upstreams": ["h:1"], "certificate": files}
     gone = {**own, "names": ["c.example"], "certificate": {"chain": "/no", "key": "/such"}}
     hooks = [{"call": "no_such_module:f"}]
     config = make_config(tmp_path, {"directory": "internal", "hooks": hooks}, own, gone)
     said = Said()
     assert doctor(config, {}, said, as_json=False) == 1
     assert any("acme.hooks[0]: 'no_such_module:f' cannot be imported" in line for line in said)
-    assert any("PROBLEM file: " in line for line in said)
-    assert said[-1] == "2 problems found"
+    assert any("PROBLEM file: the key /such cannot be read" in line for line in said) or any(
+        "PROBLEM file: the certificate chain /no cannot be read" in line for line in said
+    )
+    assert "  PROBLEM file: the certificate does not cover www.b.example" in said
+    assert said[-1] == "3 problems found"

@@ -11,19 +11,12 @@ import pytest
 from acme_client import open_store
 from acme_client.on_demand import remember
 from acme_client.testing import AcmeCA
-from proxy import logs
 from proxy.commands.by_hand import WrongUsage, issue, renew, revoke
 from proxy.commands.diagnosis import explain_names
 from proxy.commands.retired import find_retired
 from proxy.config.model import Config
 from tests.acme_client.support import START, make_new
-from tests.proxy.commands.test_by_hand import Said
-from tests.proxy.commands.test_diagnosis import closed, make_config
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
+from tests.proxy.commands.support import Said, closed, make_config
 
 
 def site(*names: str, **more: Any) -> dict[str, Any]:

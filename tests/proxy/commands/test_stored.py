@@ -5,23 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from acme_client import CertificateRequest
 from acme_client.store.files import FileStore
-from proxy import logs
 from proxy.commands.by_hand import issue
 from proxy.commands.certs import list_certificates
 from proxy.commands.diagnosis import doctor, explain_names
 from proxy.commands.stored import look_at_store, look_at_stored
 from tests.acme_client.support import make_new
-from tests.proxy.commands.test_by_hand import Said
-from tests.proxy.commands.test_diagnosis import make_config
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
+from tests.proxy.commands.support import Said, make_config
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
