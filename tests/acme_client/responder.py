@@ -7,13 +7,13 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import trustme
 
 from acme_client.challenges.tls_alpn import ALPN_PROTOCOL
 from acme_client.store.interface import Store
 from acme_client.trial import secret_file
+from tests.http_server import Answer, http_server
 
 PREFIX = "/.well-known/acme-challenge/"
 
@@ -22,28 +22,12 @@ PREFIX = "/.well-known/acme-challenge/"
 def http_responder(store: Store) -> Iterator[int]:
     """Answer HTTP-01; yields the port."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            token = self.path.removeprefix(PREFIX)
-            answer = store.get_challenge("http-01", token)
-            body = (answer or "nothing here").encode()
-            self.send_response(404 if answer is None else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(host: str, target: str) -> Answer:
+        found = store.get_challenge("http-01", target.removeprefix(PREFIX))
+        return (404, {}, b"nothing here") if found is None else (200, {}, found.encode())
 
-        def log_message(self, *arguments: object) -> None:
-            """Keep quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server(answer) as port:
+        yield port
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
@@ -12,39 +11,28 @@ import pytest
 
 from acme_client.ask import AskFailed, ask_function, ask_url, make_ask
 from acme_client.errors import RequestError
+from tests.http_server import Answer, http_server
 
 pytestmark = pytest.mark.anyio
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        parts = urlsplit(self.path)
-        query = parse_qs(parts.query)
-        (name,) = query["domain"]
-        if name.startswith("slow"):
-            self.server.hold.wait(10)  # type: ignore[attr-defined]
-        statuses = {"yes": 200, "no": 404, "moved": 302, "broken": 500, "made": 204}
-        self.send_response(statuses.get(name.partition(".")[0], 200))
-        if name.startswith("moved"):
-            self.send_header("Location", "/yes")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing."""
+STATUSES = {"yes": 200, "no": 404, "moved": 302, "broken": 500, "made": 204}
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.hold = threading.Event()  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/ask?shop=1"
-    server.hold.set()  # type: ignore[attr-defined]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    ended = threading.Event()
+
+    def answer(host: str, target: str) -> Answer:
+        (name,) = parse_qs(urlsplit(target).query)["domain"]
+        if name.startswith("slow"):
+            ended.wait(10)
+        status = STATUSES.get(name.partition(".")[0], 200)
+        return status, {"Location": "/yes"} if status == 302 else {}, b""
+
+    with http_server(answer) as port:
+        yield f"http://127.0.0.1:{port}/ask?shop=1"
+        ended.set()
 
 
 async def test_only_200_is_yes(url: str) -> None:

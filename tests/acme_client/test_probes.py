@@ -6,9 +6,9 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes
 from acme_client.acme_issuer import AcmeIssuer
 from acme_client.caa import CaaRecord
 from acme_client.dns.lookup import LookupFailed
-from acme_client.errors import IssuerUnreachable
+from acme_client.errors import IssuerUnreachable, RequestError
 from acme_client.probes import (
     DnsResolver,
     Doors,
@@ -45,6 +45,7 @@ from acme_client.resources import Directory
 from acme_client.session import Sight
 from acme_client.testing import AcmeCA
 from tests.acme_client.support import make_environment
+from tests.http_server import http_server
 
 pytestmark = pytest.mark.anyio
 
@@ -156,29 +157,12 @@ async def test_caa_that_nobody_has_or_nobody_can_say() -> None:
 @pytest.fixture
 def http() -> Iterator[Callable[[bytes], int]]:
     """Start an HTTP server that answers everything with a body."""
-    servers = []
+    with ExitStack() as stack:
 
-    def start(body: bytes) -> int:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(body)
+        def start(body: bytes) -> int:
+            return stack.enter_context(http_server(lambda host, target: (200, {}, body)))
 
-            def log_message(self, format: str, *arguments: object) -> None:
-                """Nothing."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        servers.append((server, thread))
-        return int(server.server_address[1])
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        yield start
 
 
 def closed_port() -> int:
@@ -317,6 +301,17 @@ async def test_a_ca_is_looked_at(acme_ca: AcmeCA, tmp_path: Path) -> None:
     host = urlsplit(acme_ca.directory_url).netloc
     _, said = await look_at_ca(host, issuer.session(environment).look)
     assert only(said).text.startswith(f"{host} cannot be reached: ")
+
+
+async def test_an_account_that_was_refused_is_none(acme_ca: AcmeCA, tmp_path: Path) -> None:
+    """Its key is kept from before the CA was asked, for the next try."""
+    acme_ca.settings.external_account_required = True
+    environment = make_environment(tmp_path)
+    issuer = AcmeIssuer(acme_ca.directory_url, ca_certificates=acme_ca.trust_file)
+    with pytest.raises(RequestError, match="wants external account binding"):
+        await issuer.roll_over_account_key(environment)
+    _, said = await look_at_ca("ca", issuer.session(environment).look)
+    assert any("ca wants external account binding: set eab" in str(found) for found in said)
 
 
 async def test_a_ca_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from acme import challenges, client, errors, messages
@@ -27,45 +24,26 @@ from acme_client.testing import (
 )
 from acme_client.testing.jws import encode
 from tests.acme_client.testing.raw import build_csr
+from tests.http_server import Answer, http_server
 
 
 class Responses:
-    """An HTTP server that answers http-01 for the keys put in."""
+    """What a server answers http-01 with: by path, what was put in."""
 
     def __init__(self) -> None:
         self.answers: dict[str, str] = {}
-        answers = self.answers
+        self.port = 0
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = answers.get(self.path, "").encode()
-                self.send_response(200 if body else 404)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    @property
-    def port(self) -> int:
-        return int(self.server.server_address[1])
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+    def answer(self, host: str, target: str) -> Answer:
+        body = self.answers.get(target, "").encode()
+        return 200 if body else 404, {}, body
 
 
 @pytest.fixture
 def responses() -> Iterator[Responses]:
     found = Responses()
-    yield found
-    found.close()
+    with http_server(found.answer) as found.port:
+        yield found
 
 
 @pytest.fixture

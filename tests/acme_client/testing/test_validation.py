@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ from acme_client.testing.fetch import abort
 from acme_client.testing.jws import encode
 from acme_client.testing.validation import ACME_IDENTIFIER
 from tests.acme_client.testing.raw import RawClient, challenge_of
-
-Answer = tuple[int, dict[str, str], bytes]
+from tests.http_server import Answer, http_server
 
 
 @pytest.fixture
@@ -69,42 +67,15 @@ class Site:
         self.asked: list[tuple[str, str]] = []
         self.answer: Callable[[str, str], Answer] = lambda host, path: (404, {}, b"")
 
-
-@contextmanager
-def _serving(site: Site, context: ssl.SSLContext | None = None) -> Iterator[int]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            host = self.headers["Host"]
-            site.asked.append((host, self.path))
-            status, headers, body = site.answer(host, self.path)
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    if context is not None:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    def respond(self, host: str, path: str) -> Answer:
+        self.asked.append((host, path))
+        return self.answer(host, path)
 
 
 @pytest.fixture
 def site(ca: AcmeCA) -> Iterator[Site]:
     site = Site()
-    with _serving(site) as port:
+    with http_server(site.respond) as port:
         ca.settings.http_port = port
         yield site
 
@@ -152,7 +123,7 @@ def test_http_01_follows_redirects_to_https(
     site.answer = lambda host, path: (308, {"Location": f"https://{host}{path}"}, b"")
     secure = Site()
     secure.answer = lambda host, path: (200, {}, f"{_token(path)}.{thumbprint}".encode())
-    with _serving(secure, _tls_context(tmp_path, _self_signed("a.example"))) as port:
+    with http_server(secure.respond, _tls_context(tmp_path, _self_signed("a.example"))) as port:
         ca.settings.tls_port = port
         assert _validate(client, "a.example", "http-01")[0] == "valid"
 
