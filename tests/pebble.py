@@ -111,9 +111,6 @@ class Pebble:
         status: str = document["Status"]
         return status
 
-    def set_address(self, host: str, *addresses: str) -> None:
-        self._dns("/add-a", {"host": host, "addresses": list(addresses)})
-
     def fail_dns(self, host: str) -> None:
         """Answer SERVFAIL for this name."""
         self._dns("/set-servfail", {"host": host})

@@ -200,10 +200,6 @@ class FakeClock:
         self._wake()
         await settle()
 
-    def next_date(self) -> datetime | None:
-        """The first moment that anybody waits for."""
-        return min(self._waiting.values(), default=None)
-
     def _wake(self) -> None:
         now = self.now()
         for event, when in list(self._waiting.items()):

@@ -128,7 +128,8 @@ async def test_key_types(start: StartClient, key_type: str) -> None:
 
 async def test_external_accounts(start: StartClient) -> None:
     client = start({"eab": ExternalAccount("kid-1", EAB["kid-1"])}, eab=EAB)
-    await client.obtain("a.example")
+    stored = await client.obtain("a.example")
+    assert stored.names == ("a.example",)
 
 
 async def test_a_wrong_external_account(start: StartClient) -> None:
@@ -152,13 +153,14 @@ async def test_fresh_and_reused_authorisations(start: StartClient, reuse: int) -
 
     with anyio.move_on_after(10):
         # What Pebble logs is not in its file at once, and the file tells nobody.
-        while validations() < fresh.stop - 1:  # noqa: ASYNC110
-            await anyio.sleep(0.05)  # the file tells nobody
+        while validations() < fresh.stop - 1:  # noqa: ASYNC110 - it sets no event of ours
+            await anyio.sleep(0.05)
     assert validations() in fresh
 
 
 async def test_pebbles_own_sleeps(start: StartClient) -> None:
-    await start(sleep=True).obtain("a.example")
+    stored = await start(sleep=True).obtain("a.example")
+    assert stored.names == ("a.example",)
 
 
 async def test_a_hundred_names_with_bad_nonces_and_one_that_fails(start: StartClient) -> None:
@@ -185,8 +187,10 @@ def _is_over(manager: CertificateManager) -> bool:
 
 async def test_a_third_of_the_nonces_refused(start: StartClient) -> None:
     client = start(nonce_reject=30)
-    for number in range(5):
-        await client.obtain(f"n{number}.example")
+    names = [f"n{number}.example" for number in range(5)]
+    for name in names:
+        await client.obtain(name)
+    assert client.installed == names
 
 
 async def test_a_pebble_that_starts_later(start: StartClient) -> None:

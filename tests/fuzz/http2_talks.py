@@ -26,7 +26,6 @@ from tests.proxy.http.h2 import conversation as h2
 _GREETING: Final = h2.PREFACE + h2.settings() + h2.settings_ack()
 _WINDOWS: Final = (0, 1, 10, 100, 65_535, 1_000_000, 2**31 - 1)
 _FIRST_WINDOW: Final = 65_535
-_LARGEST: Final = 2**31 - 1
 
 _METHODS: Final = (b"GET", b"HEAD", b"POST", b"PUT", b"POST", b"PUT", b"TRACE", b"WEBSOCKET")
 _WHOLE, _OPEN, _LENGTH, _TRAILERS = 0, 8, 16, 32
