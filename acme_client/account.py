@@ -99,10 +99,6 @@ class AccountKeeper:
         """Whether opening needs no new account."""
         return self._load() is not None
 
-    def is_kept(self) -> bool:
-        """Whether there is one in the store; an error when what is kept is damaged."""
-        return self._look() is not None
-
     def url(self) -> str | None:
         """Where the CA keeps it, when there is one; an error when what is kept is damaged."""
         record = self._look()

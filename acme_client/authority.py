@@ -363,6 +363,12 @@ def _external_account_binding(
     key: CertificateKey, external: ExternalAccount, directory: Directory
 ) -> dict[str, Any]:
     where = messages.Directory({"newAccount": directory.new_account})
+    # Other characters are skipped when it is decoded, which makes another key of it.
+    if not _is_base64url(external.hmac_key.rstrip("=")):
+        raise RequestError(
+            f"external account binding of {directory.url}: the HMAC key is no base64url "
+            "(A-Z, a-z, 0-9, - and _); copy it from the CA's website as it stands there"
+        )
     try:
         return messages.ExternalAccountBinding.from_data(
             _jwk(key).public_key(), external.key_id, external.hmac_key, where, external.algorithm
@@ -372,5 +378,5 @@ def _external_account_binding(
 
 
 def _is_base64url(text: str) -> bool:
-    """RFC 8555 §6.5.1: a client must ignore other nonces."""
+    """RFC 4648 §5, without padding; a client must ignore other nonces (RFC 8555 §6.5.1)."""
     return bool(_NONCE.match(text))

@@ -144,7 +144,7 @@ class AcmeSession:
         return Sight(
             directory=directory,
             clock_ahead=self.authority.transport.clock_skew,
-            has_account=await on_disk(self._account.is_kept),
+            has_account=await on_disk(self._account.url) is not None,
             has_binding=self._settings.external_account is not None,
             profile=self._settings.profile,
         )

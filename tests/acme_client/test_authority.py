@@ -111,6 +111,8 @@ def test_external_account_binding(simulation: Simulation, authority: Authority) 
     for bad in (ExternalAccount("kid-1", "ä"), ExternalAccount("kid-1", "d3Jvbmc", "XS9")):
         with pytest.raises(RequestError, match="external account binding of"):
             authority.register(any_key(3), [], bad)
+    with pytest.raises(RequestError, match="the HMAC key is no base64url"):
+        authority.register(any_key(3), [], ExternalAccount("kid-1", "YSB+ZWNyZX/="))
 
 
 def test_changing_the_account(simulation: Simulation, registered: Authority) -> None:

@@ -18,10 +18,11 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from acme_client import CertificateManager, CertificateRequest
 from acme_client.acme_issuer import AcmeIssuer
 from acme_client.caa import CaaRecord
 from acme_client.dns.lookup import LookupFailed
-from acme_client.errors import IssuerUnreachable, RequestError
+from acme_client.errors import AcmeClientError, IssuerUnreachable
 from acme_client.probes import (
     DnsResolver,
     Doors,
@@ -308,8 +309,10 @@ async def test_an_account_that_was_refused_is_none(acme_ca: AcmeCA, tmp_path: Pa
     acme_ca.settings.external_account_required = True
     environment = make_environment(tmp_path)
     issuer = AcmeIssuer(acme_ca.directory_url, ca_certificates=acme_ca.trust_file)
-    with pytest.raises(RequestError, match="wants external account binding"):
-        await issuer.roll_over_account_key(environment)
+    request = CertificateRequest(names=("a.example",))
+    manager = CertificateManager(requests=[request], issuers=[issuer], store=environment.store)
+    with pytest.raises(AcmeClientError, match="wants external account binding"):
+        await manager.obtain("a.example")
     _, said = await look_at_ca("ca", issuer.session(environment).look)
     assert any("ca wants external account binding: set eab" in str(found) for found in said)
 
