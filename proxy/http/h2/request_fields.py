@@ -30,7 +30,7 @@ counted (CVE-2026-49975); their bytes count as those of all fields do."""
 
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")
-# As in HTTP/1.1 targets: visible ASCII without '#' and '\'.
+# As in HTTP/1.1 targets: visible ASCII without '#' and '\'; and no "%00".
 _PATH = re.compile(rb"/[!\"$-\[\]-~]*")
 # Visible ASCII without what ends an authority or begins another part of a URI, and without '@':
 # userinfo is banned by RFC 9113 §8.3.1. Whether it is a host is for the router to say.
@@ -236,6 +236,8 @@ def _with_pseudo(
         _PATH.fullmatch(path) is None and not (path == b"*" and method == b"OPTIONS")
     ):
         raise malformed("no :path, or one with a character that is not allowed there")
+    if b"%00" in path:
+        raise malformed("an encoded NUL in :path")
     return DecodedRequest(method, scheme, authority, path, protocol, fields)
 
 

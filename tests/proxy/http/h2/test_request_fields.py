@@ -184,6 +184,7 @@ SMUGGLING: list[tuple[str, list[Field]]] = [
     ("a request line in the path", replaced(b":path", b"/ HTTP/1.1\r\nHost: evil\r\n\r\n")),
     ("CRLF in the path", replaced(b":path", b"/\r\nx: 1")),
     ("NUL in the path", replaced(b":path", b"/\0")),
+    ("an encoded NUL in the path", replaced(b":path", b"/a?b=%00")),
     ("a tab in the path", replaced(b":path", b"/\tx")),
     ("a fragment in the path", replaced(b":path", b"/#x")),
     ("a backslash in the path", replaced(b":path", b"/\\x")),
