@@ -121,20 +121,18 @@ async def test_a_broken_connection_costs_no_second_order(
     assert simulation.ca.requests.count("newOrder") == 1
 
 
+async def stuck(simulation: Simulation) -> OrderStuck:
+    """What an order that does not move ends with."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(simulation.clock.advance, 10 * MINUTE)
+        with pytest.raises(OrderStuck) as caught:
+            await client(simulation).issue()
+    return caught.value
+
+
 async def test_a_stuck_order_is_kept_and_resumed(simulation: Simulation) -> None:
     simulation.ca.faults.add(StuckOrder(until=simulation.clock.now() + HOUR))
-    caught: list[Exception] = []
-
-    async def run() -> None:
-        try:
-            await client(simulation).issue()
-        except OrderStuck as error:
-            caught.append(error)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(run)
-        await simulation.clock.advance(10 * MINUTE)
-    assert "the order is still processing" in str(caught[0])
+    assert "the order is still processing" in str(await stuck(simulation))
     simulation.clock.clock.advance(HOUR)
     await client(simulation).issue()
     assert simulation.ca.requests.count("newOrder") == 1
@@ -145,18 +143,7 @@ async def test_an_order_that_became_ready_late(simulation: Simulation) -> None:
     """RFC 8555 §7.4: finalising too early is refused, and no reason to give up."""
     problem = ServerProblem("orderNotReady", "not yet")
     simulation.ca.faults.add(Refuse(problem), at="finalize")
-    caught: list[Exception] = []
-
-    async def run() -> None:
-        try:
-            await client(simulation).issue()
-        except OrderStuck as error:
-            caught.append(error)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(run)
-        await simulation.clock.advance(10 * MINUTE)
-    assert "still ready" in str(caught[0])
+    assert "still ready" in str(await stuck(simulation))
     await client(simulation).issue()
     assert simulation.ca.requests.count("newOrder") == 1
 

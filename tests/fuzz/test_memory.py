@@ -7,10 +7,9 @@ with the connection and its backend alive; what is there before the first byte d
 from __future__ import annotations
 
 import gc
-import logging
 import random
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import hpack
 import pytest
@@ -19,7 +18,7 @@ from proxy.errors import ClientHelloError
 from proxy.limits import KIB, MIB
 from proxy.tls.client_hello import ClientHelloReader
 from tests.fuzz import exchanges, http2
-from tests.fuzz.all_targets import TARGETS, be_quiet
+from tests.fuzz.all_targets import TARGETS
 from tests.fuzz.target import random_input
 from tests.proxy.http.h2 import conversation as h2
 
@@ -28,13 +27,6 @@ ALLOWED = 1 * MIB
 GREETING = h2.PREFACE + h2.settings() + h2.settings_ack()
 
 Feed = Callable[[bytes], object]
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    be_quiet()
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def http1() -> Feed:

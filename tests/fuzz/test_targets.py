@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.all_targets import TARGETS, be_quiet
+from tests.fuzz.all_targets import TARGETS
 from tests.fuzz.target import KINDS, Target, edited
 
 _EXAMPLES = 60
 _SEEDS = 60
 """Others test the corpora in full; here they only have to be fit to begin with."""
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    be_quiet()
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @cache

@@ -19,14 +19,16 @@ def ca(make_acme_ca: Callable[..., AcmeCA]) -> AcmeCA:
 @pytest.fixture
 def client(ca: AcmeCA) -> RawClient:
     """Registered already."""
-    client = RawClient(ca)
-    client.register()
-    return client
+    return _registered(ca)
 
 
 @pytest.fixture
 def stranger(ca: AcmeCA) -> RawClient:
     """A second account."""
+    return _registered(ca)
+
+
+def _registered(ca: AcmeCA) -> RawClient:
     client = RawClient(ca)
     client.register()
     return client
