@@ -21,13 +21,11 @@ class ClientInfo:
         local_address, local_port: where it connected to.
         site: the site whose certificate was shown; None when that covers no site in particular.
         trusted: the proxies whose forwarded headers are believed, when the peer is one of them.
-        forwarded: ``forwarded_fields`` as lines, and the empty line behind them: the end of every
-            head that goes on.
     """
 
     __slots__ = (
+        "_forwarded",
         "address",
-        "forwarded",
         "local_address",
         "local_port",
         "port",
@@ -52,7 +50,19 @@ class ClientInfo:
         self.local_port = local_port
         self.site: SiteRoutes[Pool] | None = None
         self.trusted = trusted
-        self.forwarded = field_lines(self.forwarded_fields()) + END
+        self._forwarded = b""
+
+    @property
+    def forwarded(self) -> bytes:
+        """``forwarded_fields`` as lines, and the empty line behind them: the end of every head
+        that goes on.
+
+        Made with the first request: not every connection brings one.
+        """
+        known = self._forwarded
+        if not known:
+            known = self._forwarded = field_lines(self.forwarded_fields()) + END
+        return known
 
     def forwarded_fields(self) -> list[Field]:
         """The forwarded headers that are the same for all its requests."""

@@ -396,16 +396,17 @@ class ClientConnection:
         except ClientHelloError as error:
             self._refuse_hello(error)
             return
-        first_bytes = bytes(self._hello.received)
+        first_bytes = self._hello.received
         self._hello = None
-        if isinstance(choice, Awaitable):
+        # Not isinstance(choice, Awaitable): an abstract class takes its time to say no.
+        if hasattr(choice, "new_session"):
+            self._begin_tls(cast(TlsChoice, choice), first_bytes)
+        else:
             self._receive = self._hold
             self.pause_reading()
             self._held = first_bytes
             self._deadline = NEVER  # what is waited for has a limit of its own
             self._task = asyncio.get_running_loop().create_task(self._fetch(choice))
-        else:
-            self._begin_tls(choice, first_bytes)
 
     async def _fetch(self, choice: Awaitable[TlsChoice]) -> None:
         try:
@@ -439,9 +440,9 @@ class ClientConnection:
             return
         self._site = choice.site
         self._receive = self._receive_tls
-        self._receive_tls(memoryview(first_bytes))
+        self._receive_tls(first_bytes)
 
-    def _receive_tls(self, data: memoryview) -> None:
+    def _receive_tls(self, data: bytes | memoryview) -> None:
         session = self._session
         if session is None:
             return
@@ -524,7 +525,7 @@ class ClientConnection:
         session = self._session
         if session is not None and not self._transport.is_closing():
             try:
-                session.close()
+                session.close(reads_on=not self._closing)
             except TlsError as error:
                 logger.debug("%s: %s", self.info.address, error)
                 self._session = None

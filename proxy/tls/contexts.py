@@ -68,6 +68,9 @@ def make_context(options: TlsOptions) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_TLS_1_2_SUITES)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    # OpenSSL is told of an end only after our close_notify, by TlsSession.close, which saves an
+    # exception; the end of the TCP connection is told to HTTP, and never taken for close_notify.
+    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = _TICKETS
     if options.alpn:

@@ -9,15 +9,10 @@ TLS 1.3 must know P-256 (RFC 8446 §9.1). Whoever leaves OpenSSL no elliptic cur
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
 from typing import Final
 
 from proxy.errors import ClientHelloError
 from proxy.tls.alerts import Alert
-
-_CURVES: Final = frozenset({23, 24, 25, 29, 30})
-"""P-256, P-384, P-521, X25519, X448 (RFC 8446 §4.2.7): those that every OpenSSL has."""
 
 _FIRST_FIELD: Final = 0x0100
 _LAST_FIELD: Final = 0x01FF
@@ -35,36 +30,49 @@ def refuse_finite_fields(groups: bytes | None, shares: bytes | None) -> None:
 
     Raises:
         ClientHelloError: with handshake_failure (RFC 8446 §4.1.1).
-        struct.error: a length points past the end.
+        IndexError: a length points past the end.
     """
     if groups is not None:
-        offered = set(_groups(groups))
-        if not offered & _CURVES and any(map(_is_field, offered)):
-            raise _refusal()
+        _look_at_groups(groups)
     if shares is not None:
-        for group in _shared(shares):
-            if group in _CURVES:
-                return
-            if _is_field(group):
-                raise _refusal()
+        _look_at_shares(shares)
+
+
+def _look_at_groups(data: bytes) -> None:
+    size = len(data)
+    if size < 2:
+        raise IndexError("the supported groups end too early")
+    field = False
+    for at in range(2, size - 1, 2):
+        group = data[at] << 8 | data[at + 1]
+        if _is_curve(group):
+            return
+        if _is_field(group):
+            field = True
+    if field:
+        raise _refusal()
+
+
+def _look_at_shares(data: bytes) -> None:
+    size = len(data)
+    at = 2
+    while at < size:
+        group = data[at] << 8 | data[at + 1]
+        length = data[at + 2] << 8 | data[at + 3]
+        if _is_curve(group):
+            return
+        if _is_field(group):
+            raise _refusal()
+        at += 4 + length
+
+
+def _is_curve(group: int) -> bool:
+    """P-256, P-384, P-521, X25519, X448 (RFC 8446 §4.2.7): those that every OpenSSL has."""
+    return 23 <= group <= 25 or 29 <= group <= 30
 
 
 def _is_field(group: int) -> bool:
     return _FIRST_FIELD <= group <= _LAST_FIELD
-
-
-def _groups(data: bytes) -> tuple[int, ...]:
-    count = (len(data) - 2) // 2
-    return struct.unpack_from(f"!{max(count, 0)}H", data, 2)
-
-
-def _shared(data: bytes) -> Iterator[int]:
-    """The groups of the key shares, in the client's order."""
-    at = 2
-    while at < len(data):
-        group, length = struct.unpack_from("!HH", data, at)
-        yield group
-        at += 4 + length
 
 
 def _refusal() -> ClientHelloError:

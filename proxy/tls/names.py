@@ -15,7 +15,6 @@ looked up and connected to, and refusing them here would only hide that no site 
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 WILDCARD: Final = "*."
@@ -23,15 +22,50 @@ WILDCARD: Final = "*."
 NAME_BYTES: Final = 253
 """The longest name that fits into the 255 octets of RFC 1035 §2.3.4 without its root label."""
 
-_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-# RFC 1123 §2.1 and the URL standard: with a last label of digits only it is an IPv4 address, or
-# a slip of one, and never a host name.
-_NAME: Final = re.compile(rf"(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}", re.ASCII)
+_LABEL_BYTES: Final = 63  # RFC 1035 §2.3.4
+
+_DOT: Final = 0x2E
+_HYPHEN: Final = 0x2D
+_UNDERSCORE: Final = 0x5F
 
 
 def is_host_name(name: str) -> bool:
     """Whether ``name`` is a host name in normal form; neither wildcards nor addresses are."""
-    return len(name) <= NAME_BYTES and _NAME.fullmatch(name) is not None
+    return is_ascii_host_name(name.encode("ascii", "replace"))  # by "?", which is in no name
+
+
+def is_ascii_host_name(name: bytes) -> bool:
+    """As :func:`is_host_name`, of bytes.
+
+    Labels are of letters, digits, underscores and, neither first nor last, hyphens (RFC 1123
+    §2.1). With a last label of digits only it is an IPv4 address, or a slip of one, by the URL
+    standard too, and never a host name.
+    """
+    # Byte by byte: compiled, a tenth of what the regular expression for it takes, which was here.
+    size = len(name)
+    if size > NAME_BYTES:
+        return False
+    length = 0  # of the label so far
+    before = _DOT
+    digits_only = True
+    for at in range(size):
+        byte = name[at]
+        if 0x61 <= byte <= 0x7A or byte == _UNDERSCORE:
+            digits_only = False
+        elif byte == _DOT:
+            if not length or length > _LABEL_BYTES or before == _HYPHEN:
+                return False
+            length = -1
+            digits_only = True
+        elif byte == _HYPHEN:
+            if not length:
+                return False
+            digits_only = False
+        elif not 0x30 <= byte <= 0x39:
+            return False
+        before = byte
+        length += 1
+    return 0 < length <= _LABEL_BYTES and before != _HYPHEN and not digits_only
 
 
 def is_wildcard(name: str) -> bool:

@@ -84,8 +84,10 @@ class TlsSession:
         """The peer has sent close_notify: it ends here on purpose, nothing was cut off."""
 
     def __repr__(self) -> str:
-        if self._over:
-            state = "closed by the peer" if self.peer_closed else "failed"
+        if self._over and self.peer_closed:
+            state = "closed by the peer"
+        elif self._over:
+            state = "over" if self._closed else "failed"
         elif not self.established:
             state = "in handshake"
         else:
@@ -183,17 +185,25 @@ class TlsSession:
             return ciphertext
         return self._outgoing.read()
 
-    def close(self) -> None:
+    def close(self, *, reads_on: bool = True) -> None:
         """Say close_notify. The other direction stays open until the peer closes it too.
+
+        Without ``reads_on`` nothing more is read, whatever comes. That is the cheaper end: OpenSSL
+        looks for the peer's close_notify too, and making the exception that it is not here yet
+        takes as long as all of the rest. Where no more can come, it is not missed.
 
         Raises :class:`TlsError` when what has come in of the next record is already wrong.
         """
         if self._closed or not self.established or (self._over and not self.peer_closed):
             return
         self._closed = True
+        if not reads_on:
+            self._over = True
+            self._between_records = False
+            self._incoming.write_eof()
         try:
             self._tls.unwrap()
-        except ssl.SSLWantReadError:
+        except (ssl.SSLWantReadError, ssl.SSLEOFError):
             return  # said; the peer's own is not here yet, and nobody has to wait for it
         except ssl.SSLError as error:
             raise self._failure(error) from error
@@ -204,11 +214,19 @@ class TlsSession:
         """Cut ``data`` at the ends of its records, and give OpenSSL whole ones."""
         if self._over:
             return b""
+        if not self.established and len(data) <= _PIECE_BYTES and not (self._missing or self._head):
+            flight = bytes(data)
+            if _is_of_whole_records(flight):
+                self._incoming.write(flight)
+                plaintext: list[bytes] = []
+                self._advance(plaintext)
+                self._between_records = self._is_between_records()
+                return b"".join(plaintext)
         if self._head:
             data = memoryview(self._head + data)
             self._head = b""
         size = len(data)
-        plaintext: list[bytes] = []
+        plaintext = []
 
         end = 0
         if self._missing:
@@ -249,12 +267,12 @@ class TlsSession:
 
     def _advance(self, plaintext: list[bytes]) -> None:
         """Let OpenSSL work on the whole records it has."""
-        unsent = self._outgoing.pending
+        unsent = 0
         try:
             if not self.established:
                 self._tls.do_handshake()
                 self.established = True
-                unsent = self._outgoing.pending
+            unsent = self._outgoing.pending
             # Each read takes one record and all of it, so the BIO alone says whether there is more.
             while self._incoming.pending and not self._over:
                 piece = self._read(TLS_RECORD_BYTES)
@@ -282,10 +300,11 @@ class TlsSession:
 
     def _interrupted(self, error: ssl.SSLError) -> None:
         """No plaintext came of it: a message of TLS itself, close_notify after ours, or failure."""
-        if isinstance(error, ssl.SSLZeroReturnError):
-            self._end(peer_closed=True)
-        elif not isinstance(error, ssl.SSLWantReadError):
+        if isinstance(error, ssl.SSLWantReadError):
+            return
+        if not isinstance(error, ssl.SSLZeroReturnError):
             raise self._failure(error) from error
+        self._end(peer_closed=True)
 
     def _end(self, *, peer_closed: bool) -> None:
         self._over = True
@@ -301,3 +320,12 @@ class TlsSession:
             reason = f"{reason}: {error.verify_message}"
         during = "session" if self.established else "handshake"
         return TlsError(f"TLS {during}: {reason}", self.ciphertext_to_send())
+
+
+def _is_of_whole_records(data: bytes) -> bool:
+    """Whether ``data`` ends with a record, as a flight of a handshake does nearly always."""
+    size = len(data)
+    end = 0
+    while end + _HEADER <= size:
+        end += _HEADER + (data[end + 3] << 8 | data[end + 4])
+    return end == size

@@ -86,7 +86,7 @@ class Worker:
             await manager.obtain(request.certificate_id(key_type), force=True)
 
     async def choose(self, name: str | None, *alpn: bytes) -> ServedSite | ChallengeSession:
-        hello = ClientHello(name, alpn, (0x0304,), (), b"")
+        hello = ClientHello(name, alpn)
         found = self.front.choose(hello)
         return found if isinstance(found, ServedSite) else await found
 

@@ -66,16 +66,13 @@ class TestRealHellos:
         found = parsed(real_hello("api.example.com", ["h2", "http/1.1"]))
         assert found.server_name == "api.example.com"
         assert found.alpn == (b"h2", b"http/1.1")
-        # What is offered below TLS 1.2 is the system's setting.
-        assert found.versions[:2] == (TLS_1_3, TLS_1_2)
-        assert 0x0403 in found.signature_algorithms  # ecdsa_secp256r1_sha256
-        assert 0x0804 in found.signature_algorithms  # rsa_pss_rsae_sha256
-        assert len(found.session_id) == 32
+        assert repr(found) == "<ClientHello api.example.com (b'h2', b'http/1.1')>"
 
     def test_tls_1_2(self) -> None:
         found = parsed(real_hello("api.example.com", maximum=ssl.TLSVersion.TLSv1_2))
-        assert found.versions == (TLS_1_2,)
-        assert found.session_id == b""
+        assert found == ClientHello("api.example.com", ())
+        assert found != ClientHello("api.example.org", ())
+        assert found != "api.example.com"
 
     def test_without_server_name_and_alpn(self) -> None:
         found = parsed(real_hello(None))
@@ -210,7 +207,7 @@ class TestRecords:
 class TestBody:
     def test_without_extensions(self) -> None:
         found = parsed(hello())
-        assert found == ClientHello(None, (), (TLS_1_2,), (), bytes(32))
+        assert found == ClientHello(None, ())
 
     @pytest.mark.parametrize("legacy", [0x0300, 0x0301, 0x0302])
     def test_old_versions(self, legacy: int) -> None:
@@ -220,11 +217,23 @@ class TestBody:
         assert alert_of(hello(versions(GREASE, 0x0302, 0x0301))) == Alert.PROTOCOL_VERSION
 
     def test_legacy_version_above_ours(self) -> None:
-        assert parsed(hello(legacy_version=0x0305)).versions == (TLS_1_2,)
+        assert parsed(hello(legacy_version=0x0305)) == ClientHello(None, ())
 
-    def test_supported_versions_decide(self) -> None:
-        found = parsed(hello(versions(GREASE, TLS_1_3), legacy_version=0x0301))
-        assert found.versions == (GREASE, TLS_1_3)
+    @pytest.mark.parametrize("offered", [(GREASE, TLS_1_3), (TLS_1_2,), (0x0302, TLS_1_2, GREASE)])
+    def test_supported_versions_decide(self, offered: tuple[int, ...]) -> None:
+        assert parsed(hello(versions(*offered), legacy_version=0x0301)) == ClientHello(None, ())
+
+    @pytest.mark.parametrize("offered", [(TLS_1_2, TLS_1_3), (TLS_1_3, TLS_1_2), (TLS_1_2,)])
+    def test_the_best_version_decides_about_the_key_exchange(
+        self, offered: tuple[int, ...]
+    ) -> None:
+        finite = (10, vector(b"\x01\x00"))
+        result = read(hello(versions(*offered), finite))
+        if TLS_1_3 in offered:
+            assert isinstance(result, tuple)
+            assert result[1] == Alert.HANDSHAKE_FAILURE
+        else:
+            assert isinstance(result, ClientHello)
 
     def test_grease_is_passed_over(self) -> None:
         found = parsed(
@@ -238,14 +247,20 @@ class TestBody:
             )
         )
         assert found.server_name == "a.example.com"
-        assert found.signature_algorithms == (GREASE, 0x0403)
         assert select_alpn(found, ("h2",)) == "h2"
 
-    @pytest.mark.parametrize("kind", [0, 16, 43, 51, 0x1234])
+    @pytest.mark.parametrize("kind", [0, 16, 43, 51, 61, 62, 63, 0x1234, 0xFFFF])
     def test_duplicate_extension(self, kind: int) -> None:
         data = {0: server_name(host_name(b"a.b"))[1], 16: alpn(b"h2")[1], 43: versions(0x304)[1]}
         extension = (kind, data.get(kind, b"x"))
         assert alert_of(hello(extension, extension)) == Alert.ILLEGAL_PARAMETER
+        between = ((GREASE, b""), (0x0A0A, b""), (1, b""), (60, b""))
+        assert read(hello(extension, *between, extension)) == read(hello(extension, extension))
+
+    @given(st.lists(st.integers(64, 0xFFFF) | st.sampled_from([1, 2, 61, 62, 63])))
+    def test_a_type_may_come_once(self, kinds: list[int]) -> None:
+        result = read(hello(*((kind, b"") for kind in kinds)))
+        assert isinstance(result, ClientHello) is (len(set(kinds)) == len(kinds))
 
     def test_no_null_compression(self) -> None:
         data = record(message(body(compression=b"\1\2")))
@@ -305,7 +320,7 @@ class TestBody:
         results = [read(record(message(content[:length]))) for length in range(len(content))]
         # The one that ends before the extensions is a hello of TLS 1.2.
         whole = [result for result in results if isinstance(result, ClientHello)]
-        assert [found.versions for found in whole] == [(TLS_1_2,)]
+        assert whole == [ClientHello(None, ())]
         alerts = {result[1] for result in results if isinstance(result, tuple)}
         assert alerts == {Alert.DECODE_ERROR}
         assert len(whole) + sum(isinstance(r, tuple) for r in results) == len(content)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.tls.names import covers, is_host_name, is_wildcard, parent
+from proxy.tls.names import (
+    NAME_BYTES,
+    covers,
+    is_ascii_host_name,
+    is_host_name,
+    is_wildcard,
+    parent,
+)
+
+LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+HOST_NAME = re.compile(rf"(?:{LABEL}\.)*(?![0-9]+\Z){LABEL}")
+"""What a host name is, in another notation."""
 
 
 @pytest.mark.parametrize(
@@ -58,9 +71,31 @@ def test_no_host_names(name: str) -> None:
     assert not is_host_name(name)
 
 
+def matches(name: str) -> bool:
+    return len(name) <= NAME_BYTES and HOST_NAME.fullmatch(name) is not None
+
+
 @given(st.text(max_size=300))
-def test_any_text_is_judged(text: str) -> None:
-    assert is_host_name(text) in (True, False)
+def test_any_text(text: str) -> None:
+    assert is_host_name(text) is matches(text)
+
+
+@given(st.lists(st.text("az09-_.", max_size=8) | st.text("a-", min_size=60, max_size=66)))
+def test_nearly_names(labels: list[str]) -> None:
+    for name in (".".join(labels), "".join(labels)):
+        assert is_host_name(name) is matches(name)
+
+
+@given(st.binary(max_size=12))
+def test_any_bytes(name: bytes) -> None:
+    assert is_ascii_host_name(name) is matches(name.decode("latin-1"))
+
+
+def test_every_byte_in_every_place() -> None:
+    for byte in range(256):
+        for name in (b"%ca", b"a%ca", b"a%c", b"a.%c", b"a.1%c", b"%c"):
+            whole = name % byte
+            assert is_ascii_host_name(whole) is matches(whole.decode("latin-1")), whole
 
 
 @pytest.mark.parametrize(

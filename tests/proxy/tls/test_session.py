@@ -231,6 +231,32 @@ class TestClose:
         assert session.ciphertext_to_send() == b""
 
     @BOTH_VERSIONS
+    @pytest.mark.parametrize("cut", [b"", b"\x17\x03\x03\x00", b"\x17\x03\x03\x00\x40half"])
+    @pytest.mark.parametrize("ignoring", [True, False])
+    def test_by_us_in_both_directions(
+        self,
+        authority: Authority,
+        server: ssl.SSLContext,
+        maximum: ssl.TLSVersion,
+        cut: bytes,
+        ignoring: bool,
+    ) -> None:
+        if not ignoring:  # as it would be with a context that somebody else has made
+            server.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+        session, theirs = connect(server, client_context(authority.root_pem(), maximum=maximum))
+        session.write(b"last")
+        assert session.receive(cut) == b""
+        session.close(reads_on=False)
+        assert repr(session) == "<TlsSession over, closed>"
+        assert not session.peer_closed  # the end was ours; they have said nothing
+        theirs.incoming.write(session.ciphertext_to_send())
+        assert theirs.tls.read() == b"last"
+        assert theirs.tls.read() == b""  # close_notify, not a cut
+        assert session.receive(sealed(theirs, b"still sending")) == b""
+        session.close()
+        assert session.ciphertext_to_send() == b""
+
+    @BOTH_VERSIONS
     def test_the_other_direction_stays_open(
         self, authority: Authority, server: ssl.SSLContext, maximum: ssl.TLSVersion
     ) -> None:
