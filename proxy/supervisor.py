@@ -10,8 +10,9 @@ first and the backends only when the front is gone, because requests in flight n
 
     running --SIGTERM--> stopping front --all gone, or too late: killed--> stopping backends --> end
 
-A second signal kills everything at once. As PID 1 of a container it also buries the orphans that
-the kernel hands it.
+Ctrl+C during a stop kills everything at once. Other signals do not: they come from programs, which
+often send them twice (``timeout`` to its child and to the group, a terminal that is closed and the
+shell in it). As PID 1 of a container it also buries the orphans that the kernel hands it.
 """
 
 from __future__ import annotations
@@ -224,7 +225,7 @@ class Supervisor:
             return
         for number in received:
             if number in _STOPS:
-                self._stop_or_force()
+                self._stop_or_force(number)
 
     def _serve_channel(self, child: Child) -> None:
         channel = child.channel
@@ -329,10 +330,13 @@ class Supervisor:
 
     # --- stopping ---
 
-    def _stop_or_force(self) -> None:
+    def _stop_or_force(self, number: int) -> None:
         if not self._stopping:
-            logger.info("Shutting down; press CTRL+C again to force")
+            again = " again" if number == signal.SIGINT else ""
+            logger.info("Shutting down; press CTRL+C%s to force", again)
             self._stop()
+            return
+        if number != signal.SIGINT:
             return
         logger.warning("Forced to end: what was in flight is cut off")
         self._exit_code = self._exit_code or EXIT_FORCED

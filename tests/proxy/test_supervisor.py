@@ -136,7 +136,7 @@ def test_all_serve_and_all_stop(start: Starter) -> None:
     assert parent.seen.count("ready") == 1
     assert sorted(parent.seen[-2:]) == ["a stopped", "b stopped"]
     assert parent.seen[-3] == "stopping"
-    assert parent.errors == "INFO:     Shutting down; press CTRL+C again to force\n"
+    assert parent.errors == "INFO:     Shutting down; press CTRL+C to force\n"
 
 
 def test_the_announcement_waits_for_backends(start: Starter, tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_who_does_not_stop_in_time_is_killed(start: Starter) -> None:
     assert "did not end in time and is killed" in parent.errors
 
 
-def test_a_second_signal_forces(start: Starter) -> None:
+def test_a_second_ctrl_c_forces(start: Starter) -> None:
     parent = start('supervise(front("a", on_term=lambda *_: say("deaf")), shutdown_timeout=60)')
     parent.expect("ready")
     parent.send(signal.SIGINT)
@@ -331,6 +331,31 @@ def test_a_second_signal_forces(start: Starter) -> None:
     parent.send(signal.SIGINT)
     assert parent.end() == 1
     assert "Forced to end" in parent.errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_that_come_twice_force_nothing(
+    start: Starter, tmp_path: Path, number: signal.Signals
+) -> None:
+    """``timeout`` sends its signal twice, and so do a closed terminal and the shell in it."""
+    parent = start(
+        f"""
+def finish(name, *rest):
+    say(name, "in flight")
+    while not os.path.exists({str(tmp_path / "done")!r}):
+        time.sleep(0.01)
+    leave(name, *rest)
+supervise(front("a", on_term=finish), shutdown_timeout=60)
+"""
+    )
+    parent.expect("ready")
+    parent.send(number)
+    parent.expect("a in flight")
+    parent.send(number)
+    (tmp_path / "done").touch()
+    assert parent.end() == 0
+    assert parent.errors == "INFO:     Shutting down; press CTRL+C to force\n"
+    assert parent.seen[-1] == "a stopped"
 
 
 def test_children_end_with_their_parent(start: Starter) -> None:
