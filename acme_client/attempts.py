@@ -147,12 +147,12 @@ class Attempts:
 
     async def _note_interruption(self, item: Tended) -> None:
         state = after_interruption(item.state, item.lifetime, self._care.chance())
-        if state.interruptions > 1:
+        if state.interruptions > 1 and state.retry_at is not None:
             logger.warning(
-                "%s: %d attempts in a row were cut off; the next is at %s",
+                "%s: %d attempts in a row were cut off; next try %s UTC",
                 item.id,
                 state.interruptions,
-                state.retry_at,
+                f"{state.retry_at:%Y-%m-%d %H:%M:%S}",
             )
         await self._care.remember(item, state)
 
