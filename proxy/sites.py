@@ -11,6 +11,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, Literal, Protocol, TypeVar
 
 from proxy.config.addresses import UnixAddress, UpstreamAddress
@@ -243,7 +244,7 @@ class SiteFront:
         return self._wait_for(served)
 
     async def _wait_for(self, served: ServedSite) -> ServedSite:
-        await self._bounded(served.load())
+        await self._bounded(served.load)
         if not served.context.ready:
             raise ClientHelloError(f"no certificate for {served.name} yet", Alert.UNRECOGNIZED_NAME)
         return served
@@ -252,20 +253,20 @@ class SiteFront:
         # RFC 8737 §3: this protocol alone, and a name.
         if hello.alpn != (ACME_TLS_1.encode(),) or hello.server_name is None:
             raise ClientHelloError("an odd TLS-ALPN-01 hello", Alert.NO_APPLICATION_PROTOCOL)
-        pair = await self._bounded(fetch(hello.server_name))
+        pair = await self._bounded(partial(fetch, hello.server_name))
         if pair is None:
             raise ClientHelloError(
                 f"no challenge pending for {hello.server_name}", Alert.NO_APPLICATION_PROTOCOL
             )
         return ChallengeSession(pair)
 
-    async def _bounded(self, lookup: Awaitable[T]) -> T:
+    async def _bounded(self, lookup: Callable[[], Awaitable[T]]) -> T:
         if self._lookups >= MAX_LOOKUPS:
             raise ClientHelloError("too many certificates are being fetched", Alert.INTERNAL_ERROR)
         self._lookups += 1
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
-                return await lookup
+                return await lookup()
         except TimeoutError as error:
             raise ClientHelloError("the store did not answer", Alert.INTERNAL_ERROR) from error
         finally:
