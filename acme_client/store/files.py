@@ -159,14 +159,16 @@ class FileStore:
             disk.replace(path, _to_json(answer))
 
     def get_challenge(self, kind: str, key: str) -> str | None:
+        path = self._challenge_path(kind, key)
         with _translated(f"the {kind} answer cannot be read"):
-            answer = _read_json(self._challenge_path(kind, key))
+            answer = _read_json(path)
         if answer is None or (answer.get("kind"), answer.get("key")) != (kind, key):
             return None
-        if datetime.fromisoformat(answer["expires"]) <= self._now():
-            return None
-        value: str = answer["value"]
-        return value
+        try:
+            expired = datetime.fromisoformat(answer["expires"]) <= self._now()
+            return None if expired else str(answer["value"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedDocument(str(path), f"no {kind} answer: {error!r}") from error
 
     def delete_challenge(self, kind: str, key: str) -> None:
         with _translated(f"the {kind} answer cannot be removed"):

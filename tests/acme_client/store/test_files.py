@@ -11,6 +11,7 @@ import stat
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -293,6 +294,18 @@ def test_answers_live_until_their_date(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path / "challenges")) == 1
     store.clean_up()
     assert os.listdir(tmp_path / "challenges") == []
+
+
+@pytest.mark.parametrize("change", [{"expires": None}, {"expires": "x"}, {"value": ...}])
+def test_an_answer_that_makes_no_sense_is_an_error_of_the_store(
+    store: FileStore, change: dict[str, Any]
+) -> None:
+    store.put_challenge("http-01", "token", "answer", START + DAY)
+    path = store._challenge_path("http-01", "token")
+    answer = {**json.loads(path.read_bytes()), **change}
+    path.write_text(json.dumps({key: value for key, value in answer.items() if value is not ...}))
+    with pytest.raises(StoreError, match=r"is damaged \(no http-01 answer"):
+        store.get_challenge("http-01", "token")
 
 
 def test_answers_are_replaced_and_deleted(store: FileStore) -> None:
