@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from tests.e2e.wire import Fields
+from tests.e2e.wire import Fields, Headed
 
 _READ_BYTES: Final = 256 * 1024
 _SEND_BYTES: Final = 64 * 1024
@@ -32,7 +32,7 @@ class Cut(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Received:
+class Received(Headed):
     """One request as it reached the backend. ``complete`` is false until its last byte is there."""
 
     connection: int
@@ -42,14 +42,6 @@ class Received:
     head: bytes
     body: bytearray = field(default_factory=bytearray)
     complete: bool = False
-
-    def all(self, name: bytes) -> list[bytes]:
-        return [value for key, value in self.fields if key.lower() == name]
-
-    def get(self, name: bytes) -> bytes | None:
-        values = self.all(name)
-        assert len(values) <= 1, f"{name!r} occurs {len(values)} times in {self.head!r}"
-        return values[0] if values else None
 
 
 class Peer:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
 from typing import Final
 
 from cryptography import x509
 
 from tests.e2e.clients import s_client
-from tests.e2e.programs import ROOT, ReservedPort
+from tests.e2e.programs import ROOT
 from tests.e2e.proxy_process import COMMAND, Value, Vestibule
 from tests.e2e.waiting import wait_until
 from tests.pebble import Pebble
-
-Start = Callable[..., Vestibule]
-Ports = tuple[ReservedPort, ReservedPort]
 
 ISSUING: Final = 150.0
 """Seconds for what takes several requests, validation, and perhaps a first try that failed.

@@ -98,7 +98,7 @@ def app_front(front: Front, uvicorn: Uvicorn, log_on_failure: list[Program]) -> 
 
 
 @pytest.fixture
-def ports() -> Iterator[tuple[ReservedPort, ReservedPort]]:
+def ports() -> Iterator[Ports]:
     """HTTPS and HTTP of a proxy, known before it starts: a CA is told where it will be."""
     pair = ReservedPort(), ReservedPort()
     yield pair
@@ -106,7 +106,17 @@ def ports() -> Iterator[tuple[ReservedPort, ReservedPort]]:
         port.close()
 
 
+@pytest.fixture
+def backend_port() -> Iterator[int]:
+    """Of a backend that the test may start, on 127.0.0.1."""
+    port = ReservedPort()
+    yield port.number
+    port.close()
+
+
+Ports = tuple[ReservedPort, ReservedPort]
 StartVestibule = Callable[..., Vestibule]
+Figure = Callable[[str], None]
 
 
 @pytest.fixture
@@ -157,7 +167,7 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture
-def figure() -> Callable[[str], None]:
+def figure() -> Figure:
     """Notes something measured; it is shown at the end of the run."""
     return _figures.append
 

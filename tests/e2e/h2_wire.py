@@ -20,8 +20,6 @@ from tests.e2e.fronts import Front
 from tests.e2e.waiting import PATIENCE
 from tests.e2e.wire import Wire
 
-Pairs = list[tuple[str, str]]
-
 
 @dataclass(slots=True)
 class Incoming:

@@ -9,6 +9,8 @@ from pathlib import Path
 import trustme
 from cryptography import x509
 
+from tests.e2e.proxy_process import Value
+
 
 class Pki:
     """A root and an intermediate; clients trust the root alone, so chains must be whole."""
@@ -45,6 +47,20 @@ class Pki:
 
     def client_context(self, *alpn: str) -> ssl.SSLContext:
         return client_context(self.root_file, *alpn)
+
+    def site(
+        self, name: str, *upstreams: str, files: tuple[Path, Path] | None = None, **more: Value
+    ) -> dict[str, Value]:
+        """The table of a site with these backends, on a certificate of its own."""
+        chain, key = files or self.issue(name)
+        certificate: Value = {"chain": str(chain), "key": str(key)}
+        return {"names": [name], "certificate": certificate, "upstreams": list(upstreams), **more}
+
+    def own_site(
+        self, port: int, *, files: tuple[Path, Path] | None = None, **more: Value
+    ) -> dict[str, Value]:
+        """A whole configuration: own.test, with a backend on this port of 127.0.0.1."""
+        return {"sites": [self.site("own.test", f"127.0.0.1:{port}", files=files)], **more}
 
 
 def client_context(root: Path, *alpn: str) -> ssl.SSLContext:

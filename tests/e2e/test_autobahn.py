@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.autobahn_suite import FuzzingClient, program
-from tests.e2e.conftest import StartVestibule
+from tests.e2e.conftest import Figure, StartVestibule
 from tests.e2e.pki import Pki
 from tests.e2e.programs import ReservedPort
 from tests.e2e.uvicorn_process import Uvicorn
@@ -26,8 +25,6 @@ SHORT = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.1.1", "9.2.1", "10.
 ALL = ("*",)
 EVERYTHING = bool(os.environ.get("AUTOBAHN_ALL"))
 SECONDS = 3600 if EVERYTHING else 100
-
-Figure = Callable[[str], None]
 
 
 @pytest.fixture

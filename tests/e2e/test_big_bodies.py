@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.app import PATTERN
 from tests.e2e.backends import Peer, scripted
 from tests.e2e.clients import curl, http_client
+from tests.e2e.conftest import Figure
 from tests.e2e.fronts import Front
 from tests.e2e.programs import forget_peak, resident_bytes
 from tests.e2e.waiting import until
@@ -26,8 +27,6 @@ from tests.e2e.wire import Wire
 MIB: Final = 1024 * 1024
 SIZE: Final = int(os.environ.get("BIG_BODY_MIB", "256")) * MIB
 GROWTH: Final = 24 * MIB
-
-Figure = Callable[[str], None]
 
 
 class Memory:

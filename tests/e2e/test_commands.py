@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from proxy import __version__
+from tests.e2e.conftest import StartVestibule
 from tests.e2e.pki import Pki
 from tests.e2e.programs import Program, ReservedPort
-from tests.e2e.proxy_process import COMMAND, SCRIPT, Value, Vestibule, to_toml
+from tests.e2e.proxy_process import COMMAND, SCRIPT, Value, to_toml
 
 APP = """\
 from fastapi import FastAPI, Request
@@ -75,13 +76,14 @@ def shell(line: str) -> str:
 
 
 def test_version_and_help(tmp_path: Path) -> None:
-    assert run_script("--version", folder=tmp_path).stdout == f"vestibule {__version__}\n"
+    version = run_script("--version", folder=tmp_path).stdout
+    assert re.fullmatch(rf"vestibule {__version__} \((not )?compiled\)\n", version)
     for arguments in (("-h",), ("--help",), ("run", "-h"), ("dev", "-h"), ("certs", "-h")):
         done = run_script(*arguments, folder=tmp_path)
         assert done.returncode == 0
         assert "Usage:" in done.stdout
     module = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)
-    assert module.stdout == f"vestibule {__version__}\n"
+    assert module.stdout == version
 
 
 def test_dev_serves_the_app_of_the_folder(project: Path) -> None:
@@ -185,11 +187,8 @@ def test_certs_list_without_certificates(tmp_path: Path) -> None:
     assert "no certificates" in done.stdout
 
 
-Start = Callable[..., Vestibule]
-
-
 def test_a_local_ca_and_own_files_side_by_side(
-    start_vestibule: Start, pki: Pki, tmp_path: Path
+    start_vestibule: StartVestibule, pki: Pki, tmp_path: Path
 ) -> None:
     """Each site's certificate is its own; the list shows both, beside the running server."""
     chain, key = pki.issue("own.test")

@@ -12,7 +12,8 @@ import dns.rcode
 import pytest
 
 from tests.acme_client.dns.servers import KEY_NAME, NAMED, SECRET, Bind, free_port, running
-from tests.e2e.certificates import Ports, Start, acme, names_of, site, until_served, verified
+from tests.e2e.certificates import acme, names_of, site, until_served, verified
+from tests.e2e.conftest import Ports, StartVestibule
 from tests.e2e.proxy_process import Value
 from tests.e2e.waiting import wait_until
 from tests.pebble import PebbleFactory
@@ -45,7 +46,7 @@ def there_is(bind: Bind, name: str) -> bool:
 
 
 def test_wildcards_over_rfc_2136(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, bind: Bind
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, bind: Bind
 ) -> None:
     where = f"127.0.0.1:{bind.port}"
     # Pebble asks BIND for everything, and for all but these records it knows nothing.

@@ -10,8 +10,6 @@ import pytest
 from tests.acme_client.https_server import Connection, https_server
 from tests.e2e.certificates import (
     ISSUING,
-    Ports,
-    Start,
     acme,
     certs,
     orders,
@@ -20,6 +18,7 @@ from tests.e2e.certificates import (
     until_served,
     verified,
 )
+from tests.e2e.conftest import Ports, StartVestibule
 from tests.e2e.proxy_process import Value
 from tests.e2e.waiting import wait_until
 from tests.pebble import PebbleFactory
@@ -34,7 +33,7 @@ def out_of_order(connection: Connection, request: bytes) -> None:
 
 
 def test_the_third_ca_delivers_and_the_first_takes_over(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, tmp_path: Path
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, tmp_path: Path
 ) -> None:
     to_us = {"tls_port": ports[0].number, "http_port": ports[1].number}
     first, third = pebble(**to_us, start=False), pebble(**to_us)
@@ -75,7 +74,7 @@ def test_the_third_ca_delivers_and_the_first_takes_over(
 
 
 def test_a_site_with_a_ca_of_its_own(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports
 ) -> None:
     to_us = {"tls_port": ports[0].number, "http_port": ports[1].number}
     first, second = pebble(**to_us), pebble(**to_us)

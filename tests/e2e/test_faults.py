@@ -9,50 +9,26 @@ import itertools
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
 
 from tests.e2e.backends import Peer, ok, recording, scripted
+from tests.e2e.conftest import StartVestibule
 from tests.e2e.fronts import Backends, Front
 from tests.e2e.pki import Pki
-from tests.e2e.programs import ReservedPort
-from tests.e2e.proxy_process import Value, Vestibule
+from tests.e2e.proxy_process import Vestibule
 from tests.e2e.uvicorn_process import Uvicorn
 from tests.e2e.waiting import PATIENCE, until
 from tests.e2e.wire import Wire
 
 pytestmark = pytest.mark.anyio
 
-Start = Callable[..., Vestibule]
-
 GET = b"GET %b HTTP/1.1\r\nHost: own.test\r\n\r\n"
 UPGRADE = (
     b"GET /tunnel HTTP/1.1\r\nHost: own.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 )
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-
-
-@pytest.fixture
-def backend_port() -> Iterator[int]:
-    port = ReservedPort()
-    yield port.number
-    port.close()
-
-
-def own_site(
-    pki: Pki, port: int, files: tuple[Path, Path] | None = None, **more: Value
-) -> dict[str, Value]:
-    chain, key = files or pki.issue("own.test")
-    certificate: Value = {"chain": str(chain), "key": str(key)}
-    site: Value = {
-        "names": ["own.test"],
-        "certificate": certificate,
-        "upstreams": [f"127.0.0.1:{port}"],
-    }
-    return {"sites": [site], **more}
 
 
 async def dial(proxy: Vestibule, pki: Pki, source: str | None = None) -> Wire:
@@ -160,11 +136,13 @@ async def serve_streams(peer: Peer) -> None:
 
 
 async def test_streams_live_through_new_certificates(
-    start_vestibule: Start, pki: Pki, backend_port: int
+    start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     """100 tunnels and 100 endless responses, none of which notices."""
     chain, key = pki.issue("own.test")
-    config = own_site(pki, backend_port, (chain, key), limits={"connections_per_address": 1000})
+    config = pki.own_site(
+        backend_port, files=(chain, key), limits={"connections_per_address": 1000}
+    )
     proxy = start_vestibule(config).until_ready()
     async with scripted(backend_port, serve_streams) as backend:
         tunnels = [await dial(proxy, pki) for _ in range(100)]
@@ -195,10 +173,10 @@ async def test_streams_live_through_new_certificates(
 
 
 async def test_a_stop_ends_streams_in_order(
-    start_vestibule: Start, pki: Pki, backend_port: int
+    start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     """They would go on for ever; after their time they are ended, and the exit code is 0."""
-    config = own_site(pki, backend_port, limits={"shutdown_timeout": 0.5})
+    config = pki.own_site(backend_port, limits={"shutdown_timeout": 0.5})
     proxy = start_vestibule(config).until_ready()
     async with scripted(backend_port, serve_streams) as backend:
         tunnel, endless = await dial(proxy, pki), await dial(proxy, pki)
@@ -217,11 +195,11 @@ async def test_a_stop_ends_streams_in_order(
 
 
 async def test_a_stop_says_goodbye_to_websockets(
-    start_vestibule: Start, pki: Pki, uvicorn: Uvicorn, backends: Backends
+    start_vestibule: StartVestibule, pki: Pki, uvicorn: Uvicorn, backends: Backends
 ) -> None:
     """A real client of a real app sees a clean close, between two messages, and the stop is quick:
     nothing has to be cut off."""
-    proxy = start_vestibule(own_site(pki, backends.app.number)).until_ready()
+    proxy = start_vestibule(pki.own_site(backends.app.number)).until_ready()
     sockets = [
         await connect(
             f"wss://own.test:{proxy.https}/ws",

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from tests.e2e.certificates import ISSUING, Ports, Start, acme, served, site, until_served
+from tests.e2e.certificates import ISSUING, acme, served, site, until_served
+from tests.e2e.conftest import Ports, StartVestibule
 from tests.e2e.proxy_process import Value
 from tests.e2e.waiting import wait_until
 from tests.pebble import PebbleFactory
@@ -44,7 +45,7 @@ def told(folder: Path, event: str, certificate_id: str) -> dict[str, str]:
 
 
 def test_hooks_of_every_kind(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, tmp_path: Path
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, tmp_path: Path
 ) -> None:
     server = pebble(tls_port=ports[0].number, http_port=ports[1].number, validity_seconds=12)
     server.fail_dns("bad.example.com")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.e2e.backends import Backend, Peer, ok, scripted
+from tests.e2e.backends import Peer, ok, recording, scripted
 from tests.e2e.fronts import Front
 from tests.e2e.wire import Wire
 
@@ -22,13 +22,8 @@ async def dial(front: Front, site: str) -> Wire:
 
 
 async def test_the_client_is_told_to_go_on_and_the_backend_not_asked(front: Front) -> None:
-    async def script(peer: Peer) -> None:
-        while (received := await peer.request(backend.records)) is not None:
-            await peer.send(ok(received))
-
-    backend = Backend()
     async with (
-        scripted(front.backends.scripted.number, script, backend),
+        recording(front.backends.scripted.number) as backend,
         await dial(front, "script.test") as wire,
     ):
         for _ in range(2):
@@ -43,12 +38,8 @@ async def test_the_client_is_told_to_go_on_and_the_backend_not_asked(front: Fron
 async def test_who_does_not_wait_is_not_told(front: Front) -> None:
     """The body is there already: a 100 would say nothing (RFC 9110 §10.1.1)."""
 
-    async def script(peer: Peer) -> None:
-        while (received := await peer.request()) is not None:
-            await peer.send(ok(received))
-
     async with (
-        scripted(front.backends.scripted.number, script),
+        recording(front.backends.scripted.number),
         await dial(front, "script.test") as wire,
     ):
         response = await wire.ask(EXPECTING % b"script.test" + b"hello")

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from cryptography import x509
 
 from tests.e2e.backends import Backend, Peer, ok, recording, scripted
 from tests.e2e.clients import s_client
+from tests.e2e.conftest import StartVestibule
 from tests.e2e.pki import Pki
 from tests.e2e.programs import Program, ReservedPort, is_running
 from tests.e2e.proxy_process import COMMAND, Value, Vestibule, to_toml
@@ -25,34 +25,11 @@ from tests.e2e.wire import EndOfStream, Wire
 
 REQUEST = b"GET %b HTTP/1.1\r\nHost: own.test\r\n\r\n"
 
-Start = Callable[..., Vestibule]
-
-
-@pytest.fixture
-def backend_port() -> Iterator[int]:
-    port = ReservedPort()
-    yield port.number
-    port.close()
-
 
 @pytest.fixture
 def config(pki: Pki, backend_port: int) -> dict[str, Value]:
     """One site on files of its own."""
-    return own_site(*pki.issue("own.test"), backend_port)
-
-
-def own_site(chain: Path, key: Path, port: int, **more: Value) -> dict[str, Value]:
-    certificate: Value = {"chain": str(chain), "key": str(key)}
-    return {
-        "sites": [
-            {
-                "names": ["own.test"],
-                "certificate": certificate,
-                "upstreams": [f"127.0.0.1:{port}"],
-            }
-        ],
-        **more,
-    }
+    return pki.own_site(backend_port)
 
 
 async def dial(proxy: Vestibule, pki: Pki) -> Wire:
@@ -118,7 +95,7 @@ def one_line(proxy: Vestibule) -> str:
     return line
 
 
-def test_a_busy_port_is_exit_3(config: dict[str, Value], start_vestibule: Start) -> None:
+def test_a_busy_port_is_exit_3(config: dict[str, Value], start_vestibule: StartVestibule) -> None:
     ports = ReservedPort(), ReservedPort()
     with socket.create_server(("127.0.0.1", ports[0].number)):
         proxy = start_vestibule(config, ports=ports)
@@ -129,21 +106,21 @@ def test_a_busy_port_is_exit_3(config: dict[str, Value], start_vestibule: Start)
 
 
 def test_an_unreadable_key_is_exit_3(
-    config: dict[str, Value], start_vestibule: Start, pki: Pki, backend_port: int
+    config: dict[str, Value], start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     chain, key = pki.issue("own.test")
     key.unlink()
-    proxy = start_vestibule(own_site(chain, key, backend_port))
+    proxy = start_vestibule(pki.own_site(backend_port, files=(chain, key)))
     assert proxy.wait() == 3
     assert str(key) in one_line(proxy)
 
 
 def test_a_key_of_another_certificate_is_exit_3(
-    start_vestibule: Start, pki: Pki, backend_port: int
+    start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     chain, _ = pki.issue("own.test")
     _, key = pki.issue("own.test")
-    proxy = start_vestibule(own_site(chain, key, backend_port))
+    proxy = start_vestibule(pki.own_site(backend_port, files=(chain, key)))
     assert proxy.wait() == 3
     assert "own.test" in one_line(proxy)
 
@@ -153,7 +130,7 @@ def test_a_key_of_another_certificate_is_exit_3(
 
 @pytest.mark.anyio
 async def test_sigterm_lets_requests_in_flight_finish(
-    config: dict[str, Value], start_vestibule: Start, pki: Pki, backend_port: int
+    config: dict[str, Value], start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     go = asyncio.Event()
     backend = Backend()
@@ -190,14 +167,14 @@ async def test_sigterm_lets_requests_in_flight_finish(
 
 @pytest.mark.anyio
 async def test_what_takes_too_long_is_cut_off(
-    start_vestibule: Start, pki: Pki, backend_port: int
+    start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.request(backend.records)
         await peer.wait_for_end()
 
     backend = Backend()
-    config = own_site(*pki.issue("own.test"), backend_port, limits={"shutdown_timeout": 0.5})
+    config = pki.own_site(backend_port, limits={"shutdown_timeout": 0.5})
     proxy = start_vestibule(config).until_ready()
     async with scripted(backend_port, script, backend), await dial(proxy, pki) as wire:
         await wire.send(REQUEST % b"/")
@@ -211,10 +188,10 @@ async def test_what_takes_too_long_is_cut_off(
 
 @pytest.mark.anyio
 async def test_a_client_that_does_not_notice_holds_up_nobody(
-    start_vestibule: Start, pki: Pki, backend_port: int
+    start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     """An idle connection of a pool, say: its end comes, and is not waited for long."""
-    config = own_site(*pki.issue("own.test"), backend_port, limits={"shutdown_timeout": 4.0})
+    config = pki.own_site(backend_port, limits={"shutdown_timeout": 4.0})
     proxy = start_vestibule(config).until_ready()
     async with recording(backend_port), await dial(proxy, pki) as wire:
         assert (await wire.ask(REQUEST % b"/")).status == 200
@@ -226,7 +203,7 @@ async def test_a_client_that_does_not_notice_holds_up_nobody(
 
 @pytest.mark.anyio
 async def test_ctrl_c_drains_and_the_second_forces(
-    config: dict[str, Value], start_vestibule: Start, pki: Pki, backend_port: int
+    config: dict[str, Value], start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     """Ctrl+C reaches every process of the terminal, and means the same as to the parent alone."""
 
@@ -251,7 +228,7 @@ async def test_ctrl_c_drains_and_the_second_forces(
     assert "Traceback" not in proxy.log
 
 
-def test_ctrl_c_once_is_exit_0(config: dict[str, Value], start_vestibule: Start) -> None:
+def test_ctrl_c_once_is_exit_0(config: dict[str, Value], start_vestibule: StartVestibule) -> None:
     proxy = start_vestibule(config).until_ready()
     children = proxy.children
     proxy.interrupt()
@@ -259,7 +236,9 @@ def test_ctrl_c_once_is_exit_0(config: dict[str, Value], start_vestibule: Start)
     assert not any(map(is_running, children))
 
 
-def test_no_child_outlives_its_parent(config: dict[str, Value], start_vestibule: Start) -> None:
+def test_no_child_outlives_its_parent(
+    config: dict[str, Value], start_vestibule: StartVestibule
+) -> None:
     proxy = start_vestibule({**config, "workers": 2}).until_ready()
     children = proxy.children
     assert len(children) == 2
@@ -269,7 +248,7 @@ def test_no_child_outlives_its_parent(config: dict[str, Value], start_vestibule:
 
 @pytest.mark.anyio
 async def test_the_port_is_free_again_at_once(
-    config: dict[str, Value], start_vestibule: Start, pki: Pki, backend_port: int
+    config: dict[str, Value], start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     """Also after kill -9 with connections open."""
     ports = ReservedPort(), ReservedPort()
@@ -286,11 +265,11 @@ async def test_the_port_is_free_again_at_once(
 
 @pytest.mark.anyio
 async def test_replaced_files_are_followed_under_load(
-    start_vestibule: Start, pki: Pki, backend_port: int
+    start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     """No request and no handshake fails; a bad pair is not taken; open connections live on."""
     chain, key = pki.issue("own.test")
-    proxy = start_vestibule(own_site(chain, key, backend_port)).until_ready()
+    proxy = start_vestibule(pki.own_site(backend_port, files=(chain, key))).until_ready()
     pids = [proxy.pid, *proxy.children]
     done = asyncio.Event()
     serials: list[int] = []
@@ -331,7 +310,7 @@ async def test_replaced_files_are_followed_under_load(
 
 
 @pytest.fixture
-def two_workers(config: dict[str, Value], start_vestibule: Start) -> Vestibule:
+def two_workers(config: dict[str, Value], start_vestibule: StartVestibule) -> Vestibule:
     return start_vestibule({**config, "workers": 2}).until_ready()
 
 
@@ -451,7 +430,7 @@ def test_both_workers_serve(two_workers: Vestibule, pki: Pki) -> None:
 
 @pytest.mark.anyio
 async def test_each_request_has_its_line(
-    config: dict[str, Value], start_vestibule: Start, pki: Pki, backend_port: int
+    config: dict[str, Value], start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     proxy = start_vestibule(config).until_ready()
     async with recording(backend_port), await dial(proxy, pki) as wire:
@@ -471,7 +450,7 @@ async def test_each_request_has_its_line(
 
 @pytest.mark.anyio
 async def test_the_access_log_can_be_turned_off(
-    config: dict[str, Value], start_vestibule: Start, pki: Pki, backend_port: int
+    config: dict[str, Value], start_vestibule: StartVestibule, pki: Pki, backend_port: int
 ) -> None:
     proxy = start_vestibule({**config, "log": {"access": False}}).until_ready()
     async with recording(backend_port), await dial(proxy, pki) as wire:

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.e2e.backends import Backend, Peer, ok, recording, scripted
+from tests.e2e.backends import Backend, Peer, recording, scripted
 from tests.e2e.fronts import TIGHT_LIMITS, Front
 from tests.e2e.waiting import PATIENCE, eventually, until
 from tests.e2e.wire import EndOfStream, Wire
@@ -116,13 +116,8 @@ async def test_a_body_that_is_slow_but_moves_is_waited_for(tight_front: Front) -
     """The limit is on standing still: this one takes longer than stall_timeout as a whole."""
     pieces = 40
 
-    async def script(peer: Peer) -> None:
-        while (received := await peer.request(backend.records)) is not None:
-            await peer.send(ok(received))
-
-    backend = Backend()
     async with (
-        scripted(tight_front.backends.scripted.number, script, backend),
+        recording(tight_front.backends.scripted.number),
         await dial(tight_front, "script.test") as wire,
     ):
         assert isinstance(TIGHT_LIMITS["stall_timeout"], float)

@@ -13,7 +13,7 @@ import re
 import signal
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,7 +22,9 @@ import pytest
 from cryptography import x509
 
 from tests.e2e.backends import recording
+from tests.e2e.certificates import orders
 from tests.e2e.clients import s_client
+from tests.e2e.conftest import Ports, StartVestibule
 from tests.e2e.programs import ReservedPort
 from tests.e2e.proxy_process import SCRIPT, Value, Vestibule
 from tests.e2e.waiting import PATIENCE, eventually, until, wait_until
@@ -31,27 +33,8 @@ from tests.pebble import Pebble, PebbleFactory
 
 pytestmark = [pytest.mark.pebble, pytest.mark.anyio]
 
-Start = Callable[..., Vestibule]
-Ports = tuple[ReservedPort, ReservedPort]
-
 ISSUING = 40.0
 """Seconds for what takes several requests, validation, and perhaps a first try that failed."""
-
-
-@pytest.fixture
-def ports() -> Iterator[Ports]:
-    """HTTPS and HTTP of the proxy; Pebble is told of the latter."""
-    pair = ReservedPort(), ReservedPort()
-    yield pair
-    for port in pair:
-        port.close()
-
-
-@pytest.fixture
-def backend_port() -> Iterator[int]:
-    port = ReservedPort()
-    yield port.number
-    port.close()
 
 
 def config(server: Pebble, backend_port: int, *sites: tuple[str, ...]) -> dict[str, Value]:
@@ -66,11 +49,6 @@ def config(server: Pebble, backend_port: int, *sites: tuple[str, ...]) -> dict[s
             {"names": list(names), "upstreams": [f"127.0.0.1:{backend_port}"]} for names in sites
         ],
     }
-
-
-def orders(server: Pebble) -> int:
-    """How many orders Pebble has been given."""
-    return len(re.findall(r"There are now \d+ orders in the db", server.log()))
 
 
 def trusting(server: Pebble) -> ssl.SSLContext:
@@ -104,7 +82,7 @@ async def first_request(proxy: Vestibule, server: Pebble, name: str) -> x509.Cer
 
 
 async def test_from_nothing_to_the_first_verified_request(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, backend_port: int
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, backend_port: int
 ) -> None:
     server = pebble(http_port=ports[1].number)
     settings = config(server, backend_port, ("one.example.com", "two.example.com"))
@@ -134,7 +112,7 @@ async def test_from_nothing_to_the_first_verified_request(
 
 
 async def test_the_others_are_served_meanwhile(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, backend_port: int
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, backend_port: int
 ) -> None:
     """A name whose validation fails harms no other: neither one that is issued, nor port 80."""
     server = pebble(http_port=ports[1].number)
@@ -156,7 +134,7 @@ async def test_the_others_are_served_meanwhile(
 
 
 async def test_a_ca_that_rejects_many_nonces(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, backend_port: int
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, backend_port: int
 ) -> None:
     # A third: that ten in a row are rejected is then no accident that a test would meet.
     server = pebble(http_port=ports[1].number, nonce_reject=30)
@@ -172,7 +150,7 @@ async def test_a_ca_that_rejects_many_nonces(
 
 
 async def test_a_ca_that_comes_late(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, backend_port: int
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, backend_port: int
 ) -> None:
     """The proxy runs without it, and asks again soon."""
     server = pebble(http_port=ports[1].number, start=False)
@@ -188,7 +166,7 @@ async def test_a_ca_that_comes_late(
 
 
 async def test_a_restart_places_no_order_and_needs_no_ca(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, backend_port: int
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, backend_port: int
 ) -> None:
     server = pebble(http_port=ports[1].number)
     settings = config(server, backend_port, ("one.example.com",), ("two.example.com",))
@@ -220,7 +198,11 @@ async def test_a_restart_places_no_order_and_needs_no_ca(
 
 
 async def test_two_proxies_on_one_store_place_one_order(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, backend_port: int, tmp_path: Path
+    pebble: PebbleFactory,
+    start_vestibule: StartVestibule,
+    ports: Ports,
+    backend_port: int,
+    tmp_path: Path,
 ) -> None:
     """Whichever orders, both answer the challenge and both serve what comes."""
     server = pebble(http_port=ports[1].number)
@@ -238,7 +220,7 @@ async def test_two_proxies_on_one_store_place_one_order(
 
 
 async def test_renewal_under_load(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, backend_port: int
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, backend_port: int
 ) -> None:
     """0 failed requests, new serials, the same PIDs; what was open stays open."""
     server = pebble(http_port=ports[1].number, validity_seconds=12)
@@ -319,7 +301,7 @@ async def held_validation(target: int) -> AsyncIterator[tuple[int, asyncio.Event
 
 
 async def test_a_kill_in_mid_order(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, backend_port: int
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, backend_port: int
 ) -> None:
     """All processes die while the CA is validating; the next run goes on with the same order."""
     async with (
@@ -341,7 +323,7 @@ async def test_a_kill_in_mid_order(
 
 
 async def test_a_kill_of_the_manager_in_mid_order(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, backend_port: int
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, backend_port: int
 ) -> None:
     """Traffic goes on, another manager is started, and goes on with the same order."""
     async with (
@@ -363,7 +345,7 @@ async def test_a_kill_of_the_manager_in_mid_order(
 
 
 async def test_the_list_shows_what_was_issued(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, backend_port: int
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, backend_port: int
 ) -> None:
     """Beside the running server, and without disturbing it."""
     server = pebble(http_port=ports[1].number)

@@ -11,9 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,8 +20,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.e2e.certificates import (
     ISSUING,
-    Ports,
-    Start,
     acme,
     certs,
     command,
@@ -35,9 +31,11 @@ from tests.e2e.certificates import (
     verified,
 )
 from tests.e2e.clients import s_client
+from tests.e2e.conftest import Ports, StartVestibule
 from tests.e2e.programs import ROOT
 from tests.e2e.proxy_process import COMMAND, Value, to_toml
 from tests.e2e.waiting import wait_until
+from tests.http_server import Answer, http_server
 from tests.pebble import Pebble, PebbleFactory
 
 pytestmark = [pytest.mark.pebble]
@@ -63,7 +61,7 @@ urllib.request.urlopen({server.dns_management!r} + path, data=json.dumps(body).e
 
 
 def test_tls_alpn_01_through_port_443_beside_ordinary_clients(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports
 ) -> None:
     server = pebble(tls_port=ports[0].number, http_port=ports[1].number, sleep=True, authz_reuse=0)
     settings: dict[str, Value] = {
@@ -101,7 +99,7 @@ def test_tls_alpn_01_through_port_443_beside_ordinary_clients(
 
 
 def test_a_wildcard_with_both_key_types_over_dns_01(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, tmp_path: Path
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, tmp_path: Path
 ) -> None:
     server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
     settings: dict[str, Value] = {
@@ -131,7 +129,7 @@ def test_a_wildcard_with_both_key_types_over_dns_01(
 
 
 def test_external_account_binding(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports
 ) -> None:
     server = pebble(tls_port=ports[0].number, http_port=ports[1].number, eab=EAB)
     eab: dict[str, Value] = {"key_id": "kid-1", "hmac_key": "env:EAB_HMAC"}
@@ -152,38 +150,24 @@ class Voucher:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        voucher = self
+        self.url = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                (name,) = parse_qs(urlsplit(self.path).query)["domain"]
-                voucher.asked.append(name)
-                self.send_response(200 if name.endswith(".ours.example.com") else 404)
-                self.end_headers()
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = Thread(target=self._server.serve_forever)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/ask"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def answer(self, host: str, target: str) -> Answer:
+        (name,) = parse_qs(urlsplit(target).query)["domain"]
+        self.asked.append(name)
+        return 200 if name.endswith(".ours.example.com") else 404, {}, b""
 
 
 @pytest.fixture
 def voucher() -> Iterator[Voucher]:
     made = Voucher()
-    yield made
-    made.close()
+    with http_server(made.answer) as port:
+        made.url = f"http://127.0.0.1:{port}/ask"
+        yield made
 
 
 def test_names_on_demand_by_url(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, voucher: Voucher
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, voucher: Voucher
 ) -> None:
     server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
     settings: dict[str, Value] = {
@@ -214,7 +198,7 @@ def test_names_on_demand_by_url(
 
 
 def test_names_on_demand_by_function(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports, tmp_path: Path
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports, tmp_path: Path
 ) -> None:
     server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
     (tmp_path / "shop.py").write_text(
@@ -250,7 +234,7 @@ def test_commands_without_a_server(pebble: PebbleFactory, ports: Ports, tmp_path
 
 
 def test_revoking_beside_a_running_server(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports
 ) -> None:
     server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
     settings: dict[str, Value] = {"acme": acme(server), "sites": [site("a.example.com")]}
@@ -300,7 +284,7 @@ def write_config(folder: Path, ports: Ports, table: Mapping[str, Value], *sites:
 
 
 def test_explaining_a_failure_and_what_works(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports
 ) -> None:
     server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
     server.fail_dns("bad.example.com")

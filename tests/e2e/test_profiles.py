@@ -16,8 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.e2e.certificates import (
     ISSUING,
-    Ports,
-    Start,
     acme,
     certs,
     command,
@@ -26,6 +24,7 @@ from tests.e2e.certificates import (
     site,
     until_served,
 )
+from tests.e2e.conftest import Ports, StartVestibule
 from tests.e2e.proxy_process import Value, Vestibule
 from tests.e2e.waiting import wait_until
 from tests.pebble import PebbleFactory
@@ -43,7 +42,7 @@ def lifetime(certificate: x509.Certificate) -> timedelta:
 
 
 def test_a_profile_for_each_site(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports
 ) -> None:
     server = pebble(tls_port=ports[0].number, http_port=ports[1].number, profiles=PROFILES)
     server.require("profiles")
@@ -78,7 +77,7 @@ def state_of(proxy: Vestibule, certificate_id: str) -> dict[str, Any]:
 
 
 def test_the_ca_calls_for_a_renewal(
-    pebble: PebbleFactory, start_vestibule: Start, ports: Ports
+    pebble: PebbleFactory, start_vestibule: StartVestibule, ports: Ports
 ) -> None:
     server = pebble(tls_port=ports[0].number, http_port=ports[1].number)
     server.require("ari")

@@ -24,20 +24,6 @@ from tests.e2e.wire import EndOfStream, Wire
 REQUEST = b"GET / HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n"
 
 
-@pytest.fixture
-def backend_port() -> Iterator[int]:
-    port = ReservedPort()
-    yield port.number
-    port.close()
-
-
-def site(pki: Pki, name: str, port: int, **more: Value) -> dict[str, Value]:
-    chain, key = pki.issue(name)
-    certificate: Value = {"chain": str(chain), "key": str(key)}
-    upstreams = [f"127.0.0.1:{port}"]
-    return {"names": [name], "certificate": certificate, "upstreams": upstreams, **more}
-
-
 # -- client certificates -------------------------------------------------------------------------
 
 
@@ -77,10 +63,12 @@ def guarded(
     start_vestibule: StartVestibule, pki: Pki, members: Members, backend_port: int
 ) -> Vestibule:
     """staff.test and guests.test ask for certificates of their own CA, open.test for none."""
-    sites: list[Value] = [site(pki, "open.test", backend_port)]
+    sites: list[Value] = [pki.site("open.test", f"127.0.0.1:{backend_port}")]
     for name in ("staff", "guests"):
         asked: Value = {"ca": members.ca(name)}
-        sites.append(site(pki, f"{name}.test", backend_port, client_certificates=asked))
+        sites.append(
+            pki.site(f"{name}.test", f"127.0.0.1:{backend_port}", client_certificates=asked)
+        )
     return start_vestibule({"sites": sites}).until_ready()
 
 
@@ -175,7 +163,7 @@ def announced(start_vestibule: StartVestibule, pki: Pki, backend_port: int) -> V
     config: dict[str, Value] = {
         "trusted_proxies": ["127.0.0.2"],
         "limits": {"handshake_timeout": 1.0, "header_timeout": 1.0},
-        "sites": [site(pki, "open.test", backend_port)],
+        "sites": [pki.site("open.test", f"127.0.0.1:{backend_port}")],
     }
     config["listen"] = {
         "https": [str(ports[0])],
@@ -229,7 +217,7 @@ def test_nothing_listens_but_what_the_configuration_names(
 ) -> None:
     """Parent, workers and certificate manager: no port of their own, no admin interface."""
     proxy = start_vestibule(
-        {"workers": 2, "sites": [site(pki, "open.test", backend_port)]}
+        {"workers": 2, "sites": [pki.site("open.test", f"127.0.0.1:{backend_port}")]}
     ).until_ready()
     inodes: set[str] = set()
     for pid in (proxy.pid, *proxy.children):
@@ -260,7 +248,7 @@ async def test_a_handshake_without_a_request_is_let_go(
     """And one whose certificate is refused by the client costs nobody else anything."""
     limits: Value = {"header_timeout": 1.0}
     proxy = start_vestibule(
-        {"limits": limits, "sites": [site(pki, "open.test", backend_port)]}
+        {"limits": limits, "sites": [pki.site("open.test", f"127.0.0.1:{backend_port}")]}
     ).until_ready()
     context = pki.client_context()
     stranger = ssl.create_default_context()

@@ -11,16 +11,13 @@ import os
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 
 import pytest
 from cryptography import x509
 
 from tests.e2e.backends import Backend, Peer, ok, recording, scripted
-from tests.e2e.conftest import StartVestibule
+from tests.e2e.conftest import Figure, Ports, StartVestibule
 from tests.e2e.pki import Pki
-from tests.e2e.programs import ReservedPort
 from tests.e2e.proxy_process import COMMAND, Value, Vestibule
 from tests.e2e.waiting import eventually, until
 from tests.e2e.wire import EndOfStream, Wire
@@ -28,23 +25,6 @@ from tests.e2e.wire import EndOfStream, Wire
 pytestmark = pytest.mark.anyio
 
 RELOADS = int(os.environ.get("TEST_RELOADS", "10"))
-
-Figure = Callable[[str], None]
-
-
-@pytest.fixture
-def ports() -> Iterator[tuple[ReservedPort, ReservedPort]]:
-    with ExitStack() as stack:
-        made = ReservedPort(), ReservedPort()
-        for port in made:
-            stack.callback(port.close)
-        yield made
-
-
-def site(pki: Pki, name: str, *upstreams: str, **more: Value) -> Value:
-    chain, key = pki.issue(name)
-    certificate: Value = {"chain": str(chain), "key": str(key)}
-    return {"names": [name], "certificate": certificate, "upstreams": list(upstreams), **more}
 
 
 def get(name: str, target: str = "/") -> bytes:
@@ -64,14 +44,14 @@ CLIENTS = 1000
 async def test_few_file_descriptors_and_many_clients(
     start_vestibule: StartVestibule,
     pki: Pki,
-    ports: tuple[ReservedPort, ReservedPort],
+    ports: Ports,
     figure: Figure,
 ) -> None:
     """Who is connected is served; the others are let go; it recovers, and does not fill the log."""
     config: dict[str, Value] = {
         "limits": {"connections_per_address": 100_000, "header_timeout": 30.0},
         "log": {"access": False},
-        "sites": [site(pki, "own.test", str(ports[0]))],
+        "sites": [pki.site("own.test", str(ports[0]))],
     }
     command = ("sh", "-c", f'ulimit -n {FILES}; exec "$@"', "sh", *COMMAND)
     proxy = start_vestibule(config, command=command).until_ready()
@@ -156,11 +136,11 @@ class Restarting:
 async def test_a_backend_that_restarts_under_load(
     start_vestibule: StartVestibule,
     pki: Pki,
-    ports: tuple[ReservedPort, ReservedPort],
+    ports: Ports,
     figure: Figure,
 ) -> None:
     """No GET meets a stale connection; no POST is executed twice."""
-    proxy = start_vestibule({"sites": [site(pki, "own.test", str(ports[0]))]}).until_ready()
+    proxy = start_vestibule({"sites": [pki.site("own.test", str(ports[0]))]}).until_ready()
     restarting = Restarting()
     done = asyncio.Event()
     statuses: Counter[tuple[str, int]] = Counter()
@@ -200,7 +180,7 @@ async def test_a_backend_that_restarts_under_load(
 
 
 async def test_a_silent_backend_gets_504_and_holds_up_no_other_route(
-    start_vestibule: StartVestibule, pki: Pki, ports: tuple[ReservedPort, ReservedPort]
+    start_vestibule: StartVestibule, pki: Pki, ports: Ports
 ) -> None:
     """Silent once connected, and silent from the first SYN."""
     with socket.socket() as hole:
@@ -215,7 +195,7 @@ async def test_a_silent_backend_gets_504_and_holds_up_no_other_route(
         silent: Value = {"path": "/silent", "upstreams": [str(ports[1])]}
         config: dict[str, Value] = {
             "limits": {"upstream_connect_timeout": 3.0, "upstream_response_timeout": 3.0},
-            "sites": [site(pki, "own.test", str(ports[0]), routes=[black, silent])],
+            "sites": [pki.site("own.test", str(ports[0]), routes=[black, silent])],
         }
         proxy = start_vestibule(config).until_ready()
         try:
@@ -225,9 +205,7 @@ async def test_a_silent_backend_gets_504_and_holds_up_no_other_route(
                 filler.close()
 
 
-async def _others_are_quick(
-    proxy: Vestibule, pki: Pki, ports: tuple[ReservedPort, ReservedPort]
-) -> None:
+async def _others_are_quick(proxy: Vestibule, pki: Pki, ports: Ports) -> None:
     async def say_nothing(peer: Peer) -> None:
         await peer.wait_for_end()
 
@@ -256,7 +234,7 @@ SITES_AT_ONCE = 10
 async def test_many_certificates_are_replaced_under_load(
     start_vestibule: StartVestibule,
     pki: Pki,
-    ports: tuple[ReservedPort, ReservedPort],
+    ports: Ports,
     figure: Figure,
 ) -> None:
     """No request and no handshake fails, and each new certificate is shown."""

@@ -6,14 +6,12 @@ import asyncio
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.e2e.backends import Peer, ok, scripted
-from tests.e2e.conftest import StartVestibule
+from tests.e2e.conftest import Figure, StartVestibule
 from tests.e2e.pki import Pki
-from tests.e2e.programs import ReservedPort
 from tests.e2e.proxy_process import Vestibule
 from tests.e2e.wire import Wire
 
@@ -36,34 +34,20 @@ ATTACKS = {
 
 
 @pytest.fixture
-def backend_port() -> Iterator[int]:
-    port = ReservedPort()
-    yield port.number
-    port.close()
-
-
-@pytest.fixture
 def proxy(start_vestibule: StartVestibule, pki: Pki, backend_port: int) -> Vestibule:
-    chain, key = pki.issue("localhost")
     return start_vestibule(
         {
             "default_site": "localhost",  # slowhttptest sends no server name
             "limits": {"header_timeout": 2.0, "stall_timeout": 2.0, "keep_alive_timeout": 2.0},
             "log": {"access": False},
-            "sites": [
-                {
-                    "names": ["localhost"],
-                    "certificate": {"chain": str(chain), "key": str(key)},
-                    "upstreams": [f"127.0.0.1:{backend_port}"],
-                }
-            ],
+            "sites": [pki.site("localhost", f"127.0.0.1:{backend_port}")],
         }
     ).until_ready()
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_slow_clients_are_let_go(
-    proxy: Vestibule, pki: Pki, backend_port: int, attack: str, figure: Callable[[str], None]
+    proxy: Vestibule, pki: Pki, backend_port: int, attack: str, figure: Figure
 ) -> None:
     async def script(peer: Peer) -> None:
         while (received := await peer.request()) is not None:

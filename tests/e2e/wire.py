@@ -11,7 +11,6 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final
@@ -35,16 +34,11 @@ class BadBytes(Exception):
     """What came is no HTTP/1.1 message."""
 
 
-@dataclass(slots=True)
-class Response:
-    """A complete response, and the 1xx ones before it."""
+class Headed:
+    """Looks up fields of a message's head."""
 
-    status: int
-    reason: bytes
+    __slots__ = ()
     fields: Fields
-    body: bytes
-    informational: list[Response] = field(default_factory=list)
-    head: bytes = b""
 
     def get(self, name: bytes) -> bytes | None:
         """The value of a field that may occur once."""
@@ -54,6 +48,18 @@ class Response:
 
     def all(self, name: bytes) -> list[bytes]:
         return [value for key, value in self.fields if key.lower() == name]
+
+
+@dataclass(slots=True)
+class Response(Headed):
+    """A complete response, and the 1xx ones before it."""
+
+    status: int
+    reason: bytes
+    fields: Fields
+    body: bytes
+    informational: list[Response] = field(default_factory=list)
+    head: bytes = b""
 
     @property
     def text(self) -> str:
@@ -170,10 +176,6 @@ class Wire:
         return self._tls.selected_alpn_protocol() if self._tls else None
 
     @property
-    def tls_version(self) -> str | None:
-        return self._tls.version() if self._tls else None
-
-    @property
     def certificate(self) -> bytes:
         """The server's, as DER."""
         assert self._tls is not None
@@ -199,10 +201,6 @@ class Wire:
                 return
             await self.send(data[position : position + 1])
             os.sched_yield()  # let the proxy read this one before the next is there
-
-    async def send_pieces(self, pieces: Iterable[bytes]) -> None:
-        for piece in pieces:
-            await self.send(piece)
 
     async def _flush(self) -> None:
         await self._send_raw(self._outgoing.read())
