@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from acme_client.errors import RequestError
-from acme_client.programs import run_program
+from acme_client.programs import SHOWN_OUTPUT_CHARS, run_program
 from acme_client.store.interface import StoredCertificate
 
 logger = logging.getLogger(__name__)
@@ -115,4 +115,5 @@ async def _call(function: HookFunction, event: CertificateEvent) -> None:
 async def _execute(command: tuple[str, ...], event: CertificateEvent) -> None:
     status, text = await run_program(command, {**os.environ, **event.environment()})
     if status != 0:
-        logger.warning("hook %s ended with status %d: %s", command[0], status, text or "no output")
+        shown = text[-SHOWN_OUTPUT_CHARS:] or "no output"
+        logger.warning("hook %s ended with status %d: %s", command[0], status, shown)

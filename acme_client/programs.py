@@ -16,13 +16,17 @@ from collections.abc import Mapping, Sequence
 import anyio
 import anyio.abc
 
-KEPT_OUTPUT_BYTES = 2048
+KEPT_OUTPUT_BYTES = 4096
+SHOWN_OUTPUT_CHARS = 2048
+"""Less than is kept: a secret that was cut at the beginning could not be blotted out."""
 LAST_OUTPUT_SECONDS = 1.0
 """How long what is left of the output is waited for after the program has ended."""
 
 
 async def run_program(command: Sequence[str], environ: Mapping[str, str]) -> tuple[int, str]:
     """Run it to its end, without a shell; its status, and the end of what it printed.
+
+    Only the last ``SHOWN_OUTPUT_CHARS`` of that are to be shown, after secrets were blotted out.
 
     Raises OSError when it cannot be started.
     """

@@ -18,7 +18,7 @@ import anyio
 from acme_client.dns.credentials import Credentials, Secrets
 from acme_client.dns.provider import in_thread
 from acme_client.errors import NotPresented, RequestError
-from acme_client.programs import run_program
+from acme_client.programs import SHOWN_OUTPUT_CHARS, run_program
 
 COMMAND_SECONDS = 60.0
 
@@ -68,7 +68,7 @@ class CommandProvider:
         except OSError as error:
             raise NotPresented(f"{self!r} cannot be run: {error.strerror}") from error
         if status != 0:
-            text = secrets.blot_out(output) or "no output"
+            text = secrets.blot_out(output)[-SHOWN_OUTPUT_CHARS:] or "no output"
             raise NotPresented(f"{self!r} could not {action} {name}: status {status}, {text}")
 
     def _variables(self, action: str, name: str, value: str, secrets: Secrets) -> dict[str, str]:

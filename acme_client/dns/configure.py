@@ -3,7 +3,7 @@
 ::
 
     provider = "rfc2136"                        # or "lexicon", "command"
-    server = "192.0.2.1"
+    options = { server = "192.0.2.1" }
     credentials = { key_name = "env:TSIG_NAME", key_secret = "file:/run/credentials/tsig" }
     credentials_file = "/etc/vestibule/dns-example.toml"      # instead, or for the others
     resolvers = ["192.0.2.53"]                  # default: those of the system

@@ -8,7 +8,7 @@ import pytest
 
 from acme_client.dns import CommandProvider, Credentials
 from acme_client.errors import NotPresented, RequestError
-from acme_client.programs import KEPT_OUTPUT_BYTES
+from acme_client.programs import KEPT_OUTPUT_BYTES, SHOWN_OUTPUT_CHARS
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +65,16 @@ async def test_a_failure_tells_the_end_of_the_output_without_secrets(tmp_path: P
         await provider.present("n", "v")
     assert "token *** is bad" in str(caught.value)
     assert SECRET not in str(caught.value) + repr(provider)
-    assert len(str(caught.value)) < KEPT_OUTPUT_BYTES + 200
+    assert len(str(caught.value)) < SHOWN_OUTPUT_CHARS + 200
+
+
+async def test_no_part_of_a_secret_is_shown_where_the_output_was_cut(tmp_path: Path) -> None:
+    rest = KEPT_OUTPUT_BYTES - len(SECRET) // 2
+    body = f'printf %s "$API_TOKEN"; head -c {rest} /dev/zero | tr "\\0" -; exit 3'
+    provider = CommandProvider([_script(tmp_path, body)], _credentials())
+    with pytest.raises(NotPresented, match="status 3") as caught:
+        await provider.present("n", "v")
+    assert SECRET[-4:] not in str(caught.value)
 
 
 async def test_a_failure_without_a_word() -> None:
