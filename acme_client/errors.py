@@ -22,6 +22,9 @@
         ├── OrderStuck           the order did not move in time; it is kept and resumed
         └── BudgetSpent          our own ledger says it would refuse; nothing was sent
 
+Where they are used: ``ask.AskFailed`` (no answer whether a name is ours) and
+``failover.AttemptFailed`` (no issuer delivered; it holds what each of them raised).
+
 Every ``IssuerError`` is a failure of one attempt: it is recorded, told to the hooks and tried
 again later. Foreign exceptions (``acme``, ``josepy``, ``requests``, ``OSError``, ``cryptography``)
 are translated into these where they occur, once.

@@ -16,6 +16,10 @@
         │   └── UpstreamRefusal   it says that it has not processed the request
         └── UpstreamTimeout       it did not answer in time (504)
 
+Where they are used: ``channel.ChannelError``, and below ProtocolError ``http.chunked.ChunkedError``
+and the faults of HTTP/2 (``http.h2.faults``), which end a message, a stream or a connection;
+``commands.by_hand.WrongUsage`` is a StartupError with exit code 2.
+
 Foreign exceptions (``ssl``, ``OSError``, ``h11``, ``httptools``, ``pydantic``) are translated
 into these where they occur, once.
 """
