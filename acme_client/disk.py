@@ -36,7 +36,9 @@ MAX_FILE_BYTES = 1024 * 1024
 
 PRIMITIVES = ("mkdir", "open_new", "write", "fsync", "rename", "unlink", "rmdir")
 
+MAX_WARNED = 1000
 _warned: set[Path] = set()
+"""Keys that were warned of, to say it once for each; with so many it has been said enough."""
 
 
 def mkdir(path: Path) -> None:
@@ -158,7 +160,7 @@ def read_key(path: Path) -> bytes:
     data, mode = _read(path)
     if fault := key_file_fault(mode):
         raise UnsafeKeyFile(f"{path} {fault}: change it with chmod 600, or replace the key")
-    if mode & stat.S_IRGRP and path not in _warned:
+    if mode & stat.S_IRGRP and path not in _warned and len(_warned) < MAX_WARNED:
         _warned.add(path)
         logger.warning("%s can be read by its group; chmod 600 makes it private", path)
     return data
