@@ -261,9 +261,11 @@ class Exchange:
 
     def stop_tunnel(self) -> None:
         """The proxy stops: say so between two frames, and let the client end the connection."""
-        if not self.tunnel or not self.response_started:
+        if not self.tunnel:
             return
         self._leaving = True
+        if not self.response_started:
+            return  # said behind the 101, when that comes
         if self._frames.between_frames and not self._said_goodbye:
             # The client answers with a Close of its own, which ends it for the backend too.
             self._said_goodbye = True
@@ -427,6 +429,8 @@ class Exchange:
                 self.client.resume_request()
         if self._tunnel_ended:
             upstream.send_eof()
+        if self._leaving:
+            self.stop_tunnel()
 
     def response_data(self, data: bytes | memoryview) -> None:
         """A piece of the response body, decoded; or bytes through the tunnel."""

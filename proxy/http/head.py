@@ -470,4 +470,6 @@ def _origin_form(method: bytes, target: bytes, fields: RequestFields) -> bytes:
     # RFC 9112 §3.2.2 lets the target win over Host; two names for one request are an ambiguity.
     if authority.lower() != fields.host.lower():
         raise BadRequest("the target's authority differs from the Host header")
+    if not path and method == b"OPTIONS":
+        return b"*"  # RFC 9112 §3.2.4: it asks about the server, not about "/"
     return path if path.startswith(b"/") else b"/" + path

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.exchange import Exchange
 from proxy.http.engine import EngineName
+from proxy.http.websocket import GOING_AWAY
 from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS, Limits
 from tests.corpus.model import Closed, Forwarded, Refused, RequestCase, Seen
 from tests.corpus.requests import REQUESTS
@@ -692,6 +693,17 @@ def test_a_denied_websocket_is_a_response_like_any_other(how: How) -> None:
     assert bench.backend.got.startswith(b"GET / HTTP/1.1\r\n"), "what followed was a request"
     bench.backend.says(OK, how)
     assert bench.got == denial + OK
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_stop_before_the_101_says_goodbye_behind_it(how: How) -> None:
+    bench = Bench()
+    bench.client(UPGRADE)
+    bench.http.stop()
+    assert bench.take() == b""
+    bench.backend.says(SWITCH + b"\x81\x02hi", how)
+    assert bench.got.partition(b"\r\n\r\n")[2] == GOING_AWAY
+    assert bench.channel.is_open, "the client's own Close ends it"
 
 
 def test_bytes_before_the_101_are_bounded() -> None:

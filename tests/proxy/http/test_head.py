@@ -144,6 +144,11 @@ def test_targets_become_origin_form(heads: HeadReader, target: bytes, origin: by
 
 def test_asterisk_form(heads: HeadReader) -> None:
     assert heads.request(block(line=b"OPTIONS * HTTP/1.1")).target == b"*"
+    # RFC 9112 §3.2.4: what the last proxy makes of a target without a path.
+    line = b"OPTIONS http://h%b HTTP/1.1"
+    assert heads.request(block(line=line % b"")).target == b"*"
+    assert heads.request(block(line=line % b"/")).target == b"/"
+    assert heads.request(block(line=line % b"?a")).target == b"/?a"
 
 
 @pytest.mark.parametrize(
