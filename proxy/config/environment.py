@@ -153,7 +153,9 @@ def read_env_file(path: Path) -> dict[str, str]:
     """Read ``KEY=value`` lines, as Docker, systemd and Uvicorn's ``--env-file`` have them."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", source=str(path)) from error
+    except UnicodeDecodeError as error:
         raise ConfigError(f"cannot be read: {error}", source=str(path)) from error
     values: dict[str, str] = {}
     problems: list[str] = []

@@ -198,7 +198,7 @@ def test_an_env_file(call: Called, tmp_path: Path) -> None:
     assert done.stdout == expected
     done = call("certs", "list", "--env-file", "none")
     assert done.exit_code == 2
-    assert "cannot be read" in done.stderr
+    assert "• cannot be read: No such file or directory\n" in done.stderr
 
 
 def test_a_busy_port_is_one_line_with_its_holder(tmp_path: Path) -> None:
