@@ -209,7 +209,8 @@ class ClientConnection:
             self._transport.abort()  # gone between accept and here
             return
         address = bare_address(peer[0])
-        self._key = front.admission.enter(address)
+        trusted = front.trusted.trusts(address)
+        self._key = front.admission.enter(address, for_many=trusted)
         if self._key is None:
             self._transport.abort()
             return
@@ -217,7 +218,7 @@ class ClientConnection:
         front.connections.add(self)
         if not front.proxy_protocol:
             self._begin(address, peer[1], bare_address(local[0]), local[1])
-        elif front.trusted.trusts(address):
+        elif trusted:
             self._receive = self._receive_proxy
             self._deadline = front.services.clock.now + PROXY_HEADER_SECONDS
             self.info = ClientInfo(address, peer[1], front.scheme, bare_address(local[0]), local[1])
@@ -377,6 +378,11 @@ class ClientConnection:
             # LOCAL or UNKNOWN: the proxy speaks for itself (a health check).
             self._begin(info.address, info.port, info.local_address, info.local_port)
         else:
+            key = self._front.admission.announce(source.host)
+            if key is None:
+                self._transport.abort()
+                return
+            self._key = key
             self._begin(source.host, source.port, destination.host, destination.port)
         if rest:
             self._receive(memoryview(rest))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.downstream.admission import Admission, bare_address, counting_key
+from proxy.downstream.admission import NOBODYS, Admission, bare_address, counting_key
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,20 @@ def test_limit_in_total() -> None:
     assert admission.enter("1.2.3.6") is None
     admission.leave("1.2.3.4")
     assert admission.enter("1.2.3.6")
+
+
+def test_a_trusted_proxy_counts_in_total_only() -> None:
+    admission = Admission(limit=4, limit_per_address=2)
+    keys = [admission.enter("10.0.0.9", for_many=True) for _ in range(5)]
+    assert keys == [NOBODYS] * 4 + [None]
+    # Whoever it speaks for counts as everybody does.
+    assert admission.announce("1.2.3.4") == "1.2.3.4"
+    assert admission.announce("1.2.3.4") == "1.2.3.4"
+    assert admission.announce("1.2.3.4") is None
+    for key in ("1.2.3.4", "1.2.3.4", NOBODYS, NOBODYS):
+        admission.leave(key)
+    assert (admission.total, admission.refused) == (0, 2)
+    assert admission._by_key == {}
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5))))

@@ -316,6 +316,22 @@ def test_a_trusted_proxy_tells_who_the_client_is(how: How) -> None:
     assert (peer.connection.info.address, peer.connection.info.port) == ("5.6.7.8", 1111)
 
 
+def test_a_trusted_proxy_has_as_many_connections_as_its_clients() -> None:
+    """It is one address that speaks for many; who has too many is the client that it names."""
+    admission = Admission(100, 2)
+    trusted = TrustedProxies(["10.0.0.0/8"])
+    peers = [Peer(trusted=trusted, address="10.0.0.9", admission=admission) for _ in range(6)]
+    for number, peer in enumerate(peers):
+        assert not peer.transport.aborted
+        client = b"5.6.7.8" if number < 3 else b"5.6.7.%d" % number
+        peer.sends(b"PROXY TCP4 " + client + b" 10.0.0.1 1111 443\r\n")
+    assert [peer.transport.aborted for peer in peers] == [False, False, True, False, False, False]
+    for peer in peers:
+        peer.lost()
+    assert admission.total == 0
+    assert admission.enter("5.6.7.8") is not None
+
+
 def test_nobody_else_may() -> None:
     peer = Peer(trusted=TrustedProxies(["10.0.0.0/8"]))
     assert peer.transport.aborted
