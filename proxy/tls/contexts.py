@@ -48,6 +48,9 @@ _TLS_1_2_SUITES: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 # that keeps its connections open needs; OpenSSL's two cost 9 % of a full handshake.
 _TICKETS: Final = 1
 
+# OpenSSL has it since 3.0.
+_IGNORE_UNEXPECTED_EOF: Final[int] = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+
 _SHARED_MEMORY: Final = "/dev/shm"
 
 
@@ -70,7 +73,7 @@ def make_context(options: TlsOptions) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     # OpenSSL is told of an end only after our close_notify, by TlsSession.close, which saves an
     # exception; the end of the TCP connection is told to HTTP, and never taken for close_notify.
-    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+    context.options |= _IGNORE_UNEXPECTED_EOF
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = _TICKETS
     if options.alpn:

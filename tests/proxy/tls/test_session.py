@@ -236,11 +236,13 @@ class TestClose:
     def test_by_us_in_both_directions(
         self,
         authority: Authority,
-        server: ssl.SSLContext,
+        ecdsa_pair: PemPair,
         maximum: ssl.TLSVersion,
         cut: bytes,
         ignoring: bool,
     ) -> None:
+        server = context_of(ecdsa_pair)
+        assert server.options & ssl.OP_IGNORE_UNEXPECTED_EOF
         if not ignoring:  # as it would be with a context that somebody else has made
             server.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         session, theirs = connect(server, client_context(authority.root_pem(), maximum=maximum))
