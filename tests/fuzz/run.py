@@ -51,17 +51,23 @@ def run_target(name: str, seconds: int) -> tuple[int, bool]:
     command = [sys.executable, "-m", "tests.fuzz.one", name, str(seconds), str(folder)]
     log = folder / "log.txt"
     with log.open("wb") as output:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            timeout=seconds + _START_SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=seconds + _START_SECONDS,
+                check=False,
+            )
+            ended_well = done.returncode == 0
+        except subprocess.TimeoutExpired as error:
+            # What hangs is found, and the other targets have their time all the same.
+            output.write(f"{error}\n".encode())
+            ended_well = False
     report = folder / "report.json"
-    fine = done.returncode == 0 and report.is_file()
+    fine = ended_well and report.is_file()
     told = json.loads(report.read_text("utf-8")) if report.is_file() else {}
     executions = int(told.get("executions", 0))
     rate = executions / max(float(told.get("seconds", 0)), 0.001)

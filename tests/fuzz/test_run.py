@@ -23,6 +23,16 @@ def test_a_target_is_run_and_counted(
     assert report["executions"] > 0
 
 
+def test_a_target_that_hangs_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "FOLDER", tmp_path)
+    monkeypatch.setattr(run, "_START_SECONDS", -0.99)
+    assert run.main(["--seconds", "1", "websocket-frames"]) == 1
+    assert "FOUND SOMETHING" in capsys.readouterr().out
+    assert "timed out" in (tmp_path / "websocket-frames" / "log.txt").read_text("utf-8")
+
+
 def test_an_unknown_target_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run.main(["nonsense"])
