@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import lexicon
 import pytest
 
 from acme_client.dns import Credentials, ServerAddress
 from acme_client.dns.lookup import Lookup
 from acme_client.dns.rfc2136 import Rfc2136Provider
 from tests.acme_client.dns.servers import KEY_NAME, NAMED, SECRET, Bind, Relay, free_port, running
-
-# Lexicon puts modules into sys.modules that warn when anything is asked of them; hypothesis asks
-# every module for its file, and warnings are errors here.
-for deprecated in ("cli", "parser", "discovery"):
-    sys.modules.pop(f"{lexicon.__name__}.{deprecated}", None)
 
 PRIMARY, SECONDARY, NOBODY = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 
