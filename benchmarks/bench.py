@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,12 +139,19 @@ class Bench:
 
     @contextmanager
     def all_started(
-        self, *, backend: int | None = None, access_log: bool = False, grpc: bool = False
+        self,
+        *,
+        backend: int | None = None,
+        access_log: bool = False,
+        grpc: bool = False,
+        without: Collection[str] = (),
     ) -> Iterator[list[Running]]:
-        """Every peer, each that cannot be started reported and left out."""
+        """Every peer but some, each that cannot be started reported and left out."""
         running: list[Running] = []
         try:
             for peer in self.peers:
+                if peer.name in without:
+                    continue
                 try:
                     running.append(
                         self.start(peer, backend=backend, access_log=access_log, grpc=grpc)
@@ -179,17 +187,54 @@ class Bench:
         samples: Samples = {}
         broken: set[str] = set()
         for number in range(self.rounds):
-            shift = number % max(1, len(running))
-            for one in running[shift:] + running[:shift]:
-                if one.peer.name in broken:
-                    continue
-                try:
-                    samples.setdefault(one.peer.name, []).append(once(one))
-                except (LoadFailure, ClientFailure, OSError) as failure:
-                    broken.add(one.peer.name)
-                    samples.pop(one.peer.name, None)
-                    self.report(one.peer, failure)
+            self._round(number, running, once, samples, broken)
         return samples
+
+    def alternate_anew(
+        self,
+        warm_up: Callable[[Running], object],
+        once: Callable[[Running], float],
+        *,
+        backend: int | None = None,
+        access_log: bool = False,
+        grpc: bool = False,
+    ) -> Samples:
+        """As ``alternate``, with proxies that are started for each round.
+
+        Where its memory lies makes a process some percent faster or slower for all its life.
+        """
+        samples: Samples = {}
+        broken: set[str] = set()
+        for number in range(self.rounds):
+            with self.all_started(
+                backend=backend, access_log=access_log, grpc=grpc, without=broken
+            ) as running:
+                broken |= {peer.name for peer in self.peers} - {one.peer.name for one in running}
+                for one in running:
+                    # What fails here fails again below, where it is reported.
+                    with contextlib.suppress(LoadFailure, ClientFailure, OSError):
+                        warm_up(one)
+                self._round(number, running, once, samples, broken)
+        return samples
+
+    def _round(
+        self,
+        number: int,
+        running: list[Running],
+        once: Callable[[Running], float],
+        samples: Samples,
+        broken: set[str],
+    ) -> None:
+        shift = number % max(1, len(running))
+        for one in running[shift:] + running[:shift]:
+            if one.peer.name in broken:
+                continue
+            try:
+                samples.setdefault(one.peer.name, []).append(once(one))
+            except (LoadFailure, ClientFailure, OSError) as failure:
+                broken.add(one.peer.name)
+                samples.pop(one.peer.name, None)
+                self.report(one.peer, failure)
 
     def cpu_per(self, one: Running, load: Callable[[], int]) -> float:
         """CPU microseconds of the proxy per thing that ``load`` did."""

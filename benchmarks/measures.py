@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
 
 from benchmarks import grpc_load
 from benchmarks.backend import MIB
-from benchmarks.bench import Bench, Measure, Samples, Target
+from benchmarks.bench import Bench, Measure, Samples, Target, median
 from benchmarks.clients import (
-    ClientFailure,
     full_handshakes,
     idle_connections,
     resumed_handshakes,
     slow_download,
 )
+from benchmarks.floods import FLOODS, flooded
 from benchmarks.generators import LoadFailure, h2load, h2load_at_rate, wrk
 from benchmarks.peers import Running
 from benchmarks.sites import many_sites
@@ -25,6 +24,8 @@ KIB = 1024
 
 _CONNECTIONS = 64
 _LATENCY_CONNECTIONS = 256
+_BESIDE_CONNECTIONS = 50
+_BESIDE_RATE = 1000.0
 
 
 def _loaded(
@@ -36,16 +37,15 @@ def _loaded(
     grpc: bool = False,
 ) -> dict[str, Samples]:
     """CPU per thing done, of all peers in turn, after a warm-up."""
-    with bench.all_started(backend=backend, access_log=access_log, grpc=grpc) as running:
-        for one in running:
-            # What fails here fails again below, where it is reported.
-            with contextlib.suppress(LoadFailure, ClientFailure, OSError):
-                load(one, min(1.0, bench.seconds))
-        return {
-            "": bench.alternate(
-                running, lambda one: bench.cpu_per(one, lambda: load(one, bench.seconds))
-            )
-        }
+    return {
+        "": bench.alternate_anew(
+            lambda one: load(one, min(1.0, bench.seconds)),
+            lambda one: bench.cpu_per(one, lambda: load(one, bench.seconds)),
+            backend=backend,
+            access_log=access_log,
+            grpc=grpc,
+        )
+    }
 
 
 def _get(bench: Bench) -> dict[str, Samples]:
@@ -57,7 +57,8 @@ def _get(bench: Bench) -> dict[str, Samples]:
         return done.requests
 
     samples = _loaded(bench, load)
-    return {**samples, "rate": {name: found[1:] for name, found in rates.items()}}
+    # Every other load is a warm-up.
+    return {**samples, "rate": {name: found[1::2] for name, found in rates.items()}}
 
 
 def _get_logged(bench: Bench) -> dict[str, Samples]:
@@ -217,6 +218,37 @@ def _http2_stalled(bench: Bench) -> dict[str, Samples]:
         return {"": bench.alternate(running, once), "quiet": quiet}
 
 
+def _floods(bench: Bench) -> dict[str, Samples]:
+    """p99 of a client beside each kind of flood, and the worst of them against none."""
+    times: dict[str, Samples] = {name: {} for name in ("quiet", *FLOODS)}
+    with bench.all_started() as running:
+
+        def p99(one: Running, beside: str) -> None:
+            seen = h2load_at_rate(
+                one.port,
+                "/",
+                connections=_BESIDE_CONNECTIONS,
+                rate=_BESIDE_RATE,
+                seconds=bench.seconds,
+                log=bench.folder / "floods.log",
+            )
+            times[beside].setdefault(one.peer.name, []).append(seen.percentile(0.99) * 1e3)
+
+        def once(one: Running) -> float:
+            p99(one, "quiet")
+            for name in FLOODS:
+                with flooded(one.port, name):
+                    p99(one, name)
+            return 0.0
+
+        measured = bench.alternate(running, once)
+    worst = {
+        peer: [max(median(times[name][peer]) for name in FLOODS) / median(times["quiet"][peer])]
+        for peer in measured
+    }
+    return {"": worst, **times}
+
+
 def _grpc(bench: Bench) -> dict[str, Samples]:
     if not grpc_load.available():
         bench.problems.append("grpcio is not installed: gRPC was not measured")
@@ -318,6 +350,17 @@ MEASURES: tuple[Measure, ...] = (
         _http2_stalled,
         (Target(1.1),),
         {"quiet": "… p99 without it, ms"},
+    ),
+    Measure(
+        "floods",
+        "HTTP/2 floods, p99 of another client beside the worst of five, against without",
+        "ratio",
+        _floods,
+        (Target(2.0),),
+        {
+            "quiet": "… p99 without a flood, ms",
+            **{name: f"… beside {name.replace('-', ' ')}, ms" for name in FLOODS},
+        },
     ),
     Measure(
         "grpc",

@@ -51,6 +51,7 @@ from proxy.http.head import HTTP_1_1, HTTP_2, RequestHead, ResponseHead
 from proxy.http.headers import Field, Trailers, with_date
 from proxy.http.websocket import GOING_AWAY, FrameTracker
 from proxy.limits import BUFFER_BYTES, Limits
+from proxy.turns import Turns
 from proxy.upstream.http2_stream import UpstreamSide
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def _in_the_next_turn(callback: Callable[[], None]) -> object:
 class Services:
     """What all exchanges of a worker share."""
 
-    __slots__ = ("_wall", "access_log", "call_soon", "clock", "limits", "time")
+    __slots__ = ("_wall", "access_log", "call_soon", "clock", "limits", "time", "turns")
 
     def __init__(
         self,
@@ -96,13 +97,15 @@ class Services:
             time: precise and monotonic, for the access log.
             access_log: None when nobody wants it.
             wall: seconds since the epoch, for the Date of our own answers.
-            call_soon: has something done in the next turn of the loop.
+            call_soon: has something done in the next turn of the loop; for what is more than
+                one turn's work there is ``turns``.
         """
         self.limits = limits
         self.clock = clock
         self.time = time
         self.access_log = access_log
         self.call_soon = call_soon
+        self.turns = Turns(call_soon)
         self._wall = wall
 
     def date(self) -> bytes:

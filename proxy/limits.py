@@ -82,3 +82,6 @@ INFORMATIONAL_RESPONSES = 10
 
 SWEEP_SECONDS = 0.5
 """How often a worker looks at all deadlines; every limit in time is late by at most this."""
+SWEPT_AT_ONCE = 32
+"""Connections whose deadlines are looked at in one turn: many may end in the same moment, as those
+of a flood do, and requests shall not wait for all of them."""

@@ -36,7 +36,7 @@ from proxy.forwarded import TrustedProxies
 from proxy.http.engine import make_engine
 from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.head import HeadReader
-from proxy.limits import MINUTES, READ_BYTES, SWEEP_SECONDS
+from proxy.limits import MINUTES, READ_BYTES, SWEEP_SECONDS, SWEPT_AT_ONCE
 from proxy.sites import (
     SiteFront,
     make_router,
@@ -212,8 +212,11 @@ class Worker:
             # before this, none is met early.
             before = self._clock.now
             self._clock.now = self._loop.time()
-            for connection in self._connections.snapshot():
-                connection.sweep(before)
+            for number, connection in enumerate(self._connections.snapshot(), 1):
+                if connection in self._connections:
+                    connection.sweep(before)
+                if not number % SWEPT_AT_ONCE:
+                    await asyncio.sleep(0)
             for pool in list(self._pools.awake):
                 pool.sweep(before)
 

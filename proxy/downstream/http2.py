@@ -40,9 +40,9 @@ from proxy.http.headers import Trailers, response_fields
 
 logger = logging.getLogger(__name__)
 
-REQUESTS_PER_TURN: Final = 16
-"""Requests that one connection may begin before the others have their turn: one read can bring
-thousands of them, and a client that means no good sends just such reads."""
+WORK_PER_TURN: Final = 96
+"""What one connection may have done before the others have their turn: so many small frames, or
+12 requests (``FIELD_SECTION_WORK``), a fraction of a millisecond."""
 
 _NOT_OF_A_TUNNEL: Final = frozenset({b"sec-websocket-accept", b"content-length"})
 
@@ -53,7 +53,11 @@ class Http2Stream:
     __slots__ = (
         "_connection",
         "_ended",
+        "_heard",
+        "_pieces",
         "_protocol",
+        "_request_ended",
+        "_trailers",
         "_unacknowledged",
         "_whole",
         "exchange",
@@ -69,6 +73,10 @@ class Http2Stream:
         self.info: ClientInfo = connection.info
         self.exchange: Exchange | None = None
         self.paused = False
+        self._heard = False  # something has come in this turn:
+        self._pieces: list[bytes] | None = None
+        self._request_ended = False
+        self._trailers: Trailers = ()
         self._unacknowledged = 0
         self._whole = False
         self._ended = False
@@ -78,12 +86,32 @@ class Http2Stream:
 
     # -- the connection calls these ------------------------------------------------------------
 
-    def receive(self, data: bytes, end: bool, trailers: Trailers = ()) -> None:
-        """A piece of the request body, or bytes for the tunnel."""
+    def hear(self, data: bytes, end: bool, trailers: Trailers = ()) -> None:
+        """A piece of the request body, or bytes for the tunnel; for ``hand_over``."""
+        if not self._heard:
+            self._heard = True
+            self._connection.heard.append(self)
+        if data:
+            if self._pieces is None:
+                self._pieces = []
+            self._pieces.append(data)
+        if end:
+            self._request_ended = True
+            self._trailers = trailers
+
+    def hand_over(self) -> None:
+        """Give the exchange what has come in this turn.
+
+        All of it in one piece: a client may send a DATA frame for every octet, and each piece is a
+        write to the backend.
+        """
+        self._heard = False
+        pieces, self._pieces = self._pieces, None
         exchange = self.exchange
         if exchange is None:
             return
-        if data:
+        if pieces:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             if exchange.tunnel and exchange.response_started:
                 exchange.tunnel_data(data)
             else:
@@ -92,11 +120,11 @@ class Http2Stream:
                 self._unacknowledged += len(data)
             else:
                 self._protocol.acknowledge(self.id, len(data))
-        if end and self.exchange is exchange:
+        if self._request_ended and self.exchange is exchange:
             if exchange.tunnel:
                 exchange.tunnel_end()
             else:
-                exchange.request_end(trailers)
+                exchange.request_end(self._trailers)
 
     # -- the exchange calls these --------------------------------------------------------------
 
@@ -209,11 +237,13 @@ class Http2Connection:
         "_closing",
         "_flushing",
         "_idle_deadline",
+        "_opened",
         "_progress_at",
         "_services",
         "_streams",
         "_unsent",
         "encoder",
+        "heard",
         "info",
         "protocol",
     )
@@ -234,11 +264,13 @@ class Http2Connection:
         self._blocked = False
         self._closing = False
         self._flushing = False
+        self._opened: list[Http2Stream] = []  # streams whose request has not begun yet
+        self.heard: list[Http2Stream] = []  # streams with more of their request
         self._unsent = 0
         self._progress_at = services.clock.now
         self._idle_deadline = services.clock.now + services.limits.keep_alive_timeout
         self.protocol = ServerConnection(self, services.clock, services.limits, encoder)
-        self.protocol.blocks_per_turn = REQUESTS_PER_TURN
+        self.protocol.work_per_turn = WORK_PER_TURN
 
     def __repr__(self) -> str:
         return f"<Http2Connection {self.info.address} {self.protocol!r}>"
@@ -247,20 +279,38 @@ class Http2Connection:
 
     def receive(self, data: bytes) -> None:
         self.protocol.receive(data)
+        self._hand_over()
         if self.protocol.interrupted:
             self._channel.pause_reading()
-            self._services.call_soon(self._go_on)
+            self._services.turns.wait(self._go_on)
 
     def _go_on(self) -> None:
         """Handle what was left over, now that others have had their turn."""
         if self._closing:
             return
         self.protocol.receive(b"")
+        self._hand_over()
         if self.protocol.interrupted:
-            self._services.call_soon(self._go_on)
+            self._services.turns.wait(self._go_on)
         else:
             self._channel.resume_reading()
         self.flush()
+
+    def _hand_over(self) -> None:
+        """Let the application have the requests of this turn, and exchanges what belongs to them.
+
+        Not before all frames of the turn are read: a request that is reset in the same breath
+        (CVE-2023-44487) never reaches a backend.
+        """
+        if self._opened:
+            opened, self._opened = self._opened, []
+            for stream in opened:
+                if stream.exchange is not None:
+                    self._application(stream.exchange)
+        if self.heard:
+            heard, self.heard = self.heard, []
+            for stream in heard:
+                stream.hand_over()
 
     def receive_eof(self) -> None:
         self.connection_lost()
@@ -375,9 +425,9 @@ class Http2Connection:
             self.on_bad_request(stream_id, error.status, str(error))
             return
         stream = self._streams[stream_id] = Http2Stream(self, stream_id)
-        exchange = stream.exchange = Exchange(self._services, stream, head)
+        stream.exchange = Exchange(self._services, stream, head)
         self._idle_deadline = NEVER
-        self._application(exchange)
+        self._opened.append(stream)
 
     def on_bad_request(self, stream_id: int, status: int, reason: str) -> None:
         logger.info("%s: %d: %s", self.info.address, status, reason)
@@ -394,12 +444,12 @@ class Http2Connection:
     def on_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         stream = self._streams.get(stream_id)
         if stream is not None:
-            stream.receive(data, end_stream)
+            stream.hear(data, end_stream)
 
     def on_trailers(self, stream_id: int, fields: tuple[Field, ...]) -> None:
         stream = self._streams.get(stream_id)
         if stream is not None:
-            stream.receive(b"", True, fields)
+            stream.hear(b"", True, fields)
 
     def on_reset(self, stream_id: int, code: int, reason: str) -> None:
         stream = self._streams.get(stream_id)

@@ -20,6 +20,9 @@ class Registry(Generic[Connection]):
     def __len__(self) -> int:
         return len(self._connections)
 
+    def __contains__(self, connection: Connection) -> bool:
+        return connection in self._connections
+
     def add(self, connection: Connection) -> None:
         self._connections.add(connection)
 

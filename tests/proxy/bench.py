@@ -230,7 +230,7 @@ class FakePool:
         self.idle = [backend for backend in self.idle if backend.connection is not connection]
 
 
-class Turns:
+class AtOnce:
     """The turns of a loop, taken at once, one after the other."""
 
     def __init__(self) -> None:
@@ -259,6 +259,7 @@ class Bench:
         prefix: bytes = b"",
         strip: bool = False,
         application: Callable[[Exchange], None] | None = None,
+        call_soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.clock = CoarseClock(1000.0)
@@ -274,7 +275,7 @@ class Bench:
             time=lambda: self.clock.now,
             access_log=self._finished,
             wall=lambda: 0.0,
-            call_soon=Turns().call_soon,
+            call_soon=call_soon or AtOnce().call_soon,
         )
         route = Route(prefix, cast(Pool, self.pool), strip, route_body_bytes)
         self.site = SiteRoutes(("front.test",), [route])

@@ -11,6 +11,7 @@ wait; how the bytes were cut makes no difference to what the handler hears.
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 from proxy.clock import CoarseClock
 from proxy.http.h2 import floods
@@ -41,6 +42,15 @@ from proxy.http.h2.sending import UNREAD_OUTPUT
 from proxy.http.h2.streams import RECEIVING, UNKNOWN_LENGTH, Stream
 from proxy.limits import Limits
 
+FIELD_SECTION_WORK: Final = 7
+"""Frames that a field section counts for on top of its own: there is a request behind it."""
+WORK_UNDER_SUSPICION: Final = 4
+"""How much more it counts when one in eight of the last requests was reset: work for nothing, that
+may go on like this."""
+BEHIND_A_REQUEST: Final = 16
+"""Frames of other kinds that are still handled when the turn's work is done: what takes the last
+request back, or completes it, shall not come after the request has begun."""
+
 _unpack = frame_header.unpack_from
 
 
@@ -54,8 +64,10 @@ class ReceivingHalf(ControlFrames):
         "_needed",
         "_pending",
         "_preface",
-        "blocks_per_turn",
+        "_rest",
+        "_rest_at",
         "interrupted",
+        "work_per_turn",
     )
 
     def __init__(
@@ -71,11 +83,14 @@ class ReceivingHalf(ControlFrames):
         self._preface = preface
         self._pending = bytearray()
         self._needed = 0
+        self._rest = b""  # where the last turn was interrupted: what it had, and how far it was
+        self._rest_at = 0
         self._fragments: list[bytes] | None = None
         self._fragment_stream = 0
         self._fragment_flags = 0
-        self.blocks_per_turn = sys.maxsize
-        """Field sections handled in one ``receive``; the owner lowers it to be fair to others."""
+        self.work_per_turn = sys.maxsize
+        """Frames handled in one ``receive``, a field section for ``FIELD_SECTION_WORK`` of them;
+        the owner lowers it to be fair to others."""
         self.interrupted = False
         """``receive`` has stopped at that number; give it the next bytes, or none, to go on."""
 
@@ -86,8 +101,15 @@ class ReceivingHalf(ControlFrames):
             return
         self._heard_at = self._clock.now
         self._ping_sent_at = None
+        position = 0
         pending = self._pending
-        if pending:
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            if data:
+                data = rest[self._rest_at :] + data
+            else:
+                data, position = rest, self._rest_at
+        elif pending:
             if len(pending) + len(data) < self._needed:
                 pending += data
                 return
@@ -96,13 +118,17 @@ class ReceivingHalf(ControlFrames):
         try:
             if self._size > UNREAD_OUTPUT:
                 raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "what was sent is not read")
-            position = self._read_preface(data) if self._preface else 0
+            if self._preface:
+                position = self._read_preface(data)
             if not self._preface:
                 position = self._read_frames(data, position)
         except ConnectionFault as fault:
             self._fail(fault)
             return
-        if position < len(data) and not self.closed:
+        if self.interrupted:
+            self._rest = data
+            self._rest_at = position
+        elif position < len(data) and not self.closed:
             pending += memoryview(data)[position:]
         self._note_head_wait()
 
@@ -124,7 +150,7 @@ class ReceivingHalf(ControlFrames):
     def _read_frames(self, data: bytes, position: int) -> int:
         """Handle all whole frames; returns where the first incomplete one begins."""
         end = len(data)
-        blocks_left = self.blocks_per_turn
+        work_left = self.work_per_turn
         while end - position >= HEADER_BYTES:
             length_and_type, flags, stream_id = _unpack(data, position)
             length = length_and_type >> 8
@@ -139,6 +165,10 @@ class ReceivingHalf(ControlFrames):
             if stop > end:
                 self._needed = stop - position
                 return position
+            if work_left <= 0 and (kind == HEADERS or work_left <= -BEHIND_A_REQUEST):
+                self.interrupted = True
+                return position
+            work_left -= 1
             position = stop
             stream_id &= MAX_STREAM_ID
             try:
@@ -147,7 +177,7 @@ class ReceivingHalf(ControlFrames):
                 elif not self._peer.received:
                     self._first_frame(kind, data[start:stop], flags, stream_id)
                 elif kind == HEADERS:
-                    blocks_left -= 1
+                    work_left = max(work_left - self._section_work(), 0)
                     self._headers(data, start, stop, flags, stream_id)
                 elif kind == DATA:
                     self._data(data, start, stop, flags, stream_id)
@@ -159,12 +189,13 @@ class ReceivingHalf(ControlFrames):
                 self._end_stream_for(stream_id, fault)
             if self.closed:
                 return end
-            if not blocks_left and position < end:
-                self.interrupted = True
-                self._needed = 0
-                return position
         self._needed = HEADER_BYTES
         return position
+
+    def _section_work(self) -> int:
+        guard = self._floods
+        suspicious = guard.resets * 8 > guard.opened
+        return FIELD_SECTION_WORK * WORK_UNDER_SUSPICION if suspicious else FIELD_SECTION_WORK
 
     def _first_frame(self, kind: int, payload: bytes, flags: int, stream_id: int) -> None:
         # RFC 9113 §3.4

@@ -140,6 +140,31 @@ def test_a_body_goes_on_chunked_and_trailers_stop(ends: bytes) -> None:
     assert statuses(bench.told()) == [b"200"]
 
 
+def test_the_pieces_of_a_body_that_come_at_once_go_on_as_one() -> None:
+    bench = Http2Bench()
+    backend = bench.post()
+    written: list[bytes] = []
+    backend.transport.on_write = lambda: written.append(backend.got)
+    told = bench.hear(*(data(1, b"x") for _ in range(100)), data(1, b"y", END_STREAM))
+    assert told == []
+    assert written[0].endswith(b"\r\n\r\n65\r\n" + b"x" * 100 + b"y\r\n")
+    assert len(written) == 2  # the body and its end
+    backend.says(OK)
+    assert statuses(bench.told()) == [b"200"]
+
+
+def test_a_whole_request_in_one_read_goes_on_in_order() -> None:
+    bench = Http2Bench()
+    fields = request(b"POST")
+    bench.hear(
+        *(headers(number, fields, END_HEADERS) for number in (1, 3)),
+        *(data(number, b"of %d" % number) for number in (1, 3)),
+        *(headers(number, [(b"x-sum", b"1")]) for number in (1, 3)),
+    )
+    bodies = [backend.got.partition(b"\r\n\r\n")[2] for backend in bench.pool.backends]
+    assert bodies == [b"4\r\nof %d\r\n0\r\n\r\n" % number for number in (1, 3)]
+
+
 def test_a_response_in_pieces_without_a_length() -> None:
     bench = Http2Bench()
     backend = bench.get()
@@ -213,6 +238,32 @@ def test_a_reset_by_the_client_ends_the_backends_request() -> None:
     assert backend.transport.aborted
     assert bench.finished[0].status == 499
     assert bench.http2.is_idle
+
+
+def test_a_request_that_is_reset_in_the_same_breath_reaches_no_backend() -> None:
+    begun: list[Exchange] = []
+    bench = Http2Bench(application=begun.append)
+    ways = (rst_stream(1), window_update(3, 0))  # CVE-2023-44487, CVE-2025-8671
+    frames = [f for number, way in zip((1, 3), ways, strict=True) for f in (headers(number), way)]
+    bench.hear(*frames, headers(5))
+    assert len(begun) == 1
+    assert [exchange.status for exchange in bench.finished] == [499, 499]
+    assert not bench.http2.is_idle
+
+
+def test_more_than_one_turns_work_waits_and_is_not_read_on_meanwhile() -> None:
+    turns: list[Callable[[], None]] = []
+    bench = Http2Bench(
+        application=lambda exchange: exchange.respond(200, [], b""), call_soon=turns.append
+    )
+    told = statuses(bench.hear(*(headers(number) for number in range(1, 101, 2))))
+    assert 0 < len(told) < 50
+    assert bench.channel.paused
+    while turns:
+        turns.pop(0)()
+        told += statuses(bench.told())
+    assert told == [b"200"] * 50
+    assert not bench.channel.paused
 
 
 @pytest.mark.parametrize("how", ["lost", "eof", "broken"])

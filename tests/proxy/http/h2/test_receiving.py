@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.http.h2.faults import ErrorCode
+from proxy.http.h2.receiving import FIELD_SECTION_WORK, WORK_UNDER_SUSPICION
 from tests.proxy.http.h2.conversation import (
     END_HEADERS,
     END_STREAM,
@@ -20,6 +21,7 @@ from tests.proxy.http.h2.conversation import (
     headers,
     ping,
     raw,
+    rst_stream,
     settings,
     settings_ack,
 )
@@ -123,7 +125,7 @@ def test_a_refused_request_that_ends_or_breaks_the_rules_is_not_told_again() -> 
 
 def test_only_so_many_requests_in_one_turn() -> None:
     talk = ServerTalk()
-    talk.connection.blocks_per_turn = 2
+    talk.connection.work_per_turn = 2 * (FIELD_SECTION_WORK + 1)
     told = b"".join(headers(number, GET) for number in (1, 3, 5, 7, 9))
     talk.connection.receive(told)
     assert [event[1] for event in talk.events] == [1, 3]
@@ -134,3 +136,40 @@ def test_only_so_many_requests_in_one_turn() -> None:
     talk.connection.receive(headers(11, GET))
     assert [event[1] for event in talk.events] == [9, 11]
     assert not talk.connection.interrupted
+
+
+def test_requests_of_a_client_that_resets_many_count_for_more() -> None:
+    talk = ServerTalk()
+    talk.connection.work_per_turn = 100 * (FIELD_SECTION_WORK + 1)
+    talk.connection.receive(b"".join(headers(number, GET) for number in range(1, 101, 2)))
+    assert len(talk.events) == 50
+    talk.connection.receive(b"".join(rst_stream(number) for number in range(1, 101, 2)))
+    talk.events.clear()
+    talk.connection.receive(b"".join(headers(number, GET) for number in range(101, 201, 2)))
+    assert len(talk.events) < 100 * 2 // WORK_UNDER_SUSPICION
+    assert talk.connection.interrupted
+
+
+def test_what_takes_a_request_back_is_of_the_same_turn() -> None:
+    talk = ServerTalk()
+    talk.connection.work_per_turn = 1
+    talk.connection.receive(b"".join(headers(n, GET) + rst_stream(n) for n in (1, 3, 5)))
+    for number in (1, 3, 5):
+        assert [(event[0], event[1]) for event in talk.events] == [
+            ("request", number),
+            ("reset", number),
+        ]
+        talk.events.clear()
+        talk.connection.receive(b"")
+
+
+def test_many_small_frames_are_more_than_one_turns_work_too() -> None:
+    talk = ServerTalk()
+    talk.connection.work_per_turn = 10
+    talk.connection.receive(b"".join(ping(b"%08d" % number) for number in range(25)))
+    answers = 0
+    for _ in range(3):
+        answers += len(talk.sent())
+        if talk.connection.interrupted:
+            talk.connection.receive(b"")
+    assert answers == 25
