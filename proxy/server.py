@@ -36,7 +36,7 @@ from proxy.forwarded import TrustedProxies
 from proxy.http.engine import make_engine
 from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.head import HeadReader
-from proxy.limits import MINUTES, READ_BYTES, SWEEP_SECONDS, SWEPT_AT_ONCE
+from proxy.limits import READ_BYTES, SWEEP_SECONDS, SWEPT_AT_ONCE
 from proxy.sites import (
     SiteFront,
     make_router,
@@ -49,11 +49,8 @@ from proxy.worker_certificates import Certificates
 
 logger = logging.getLogger(__name__)
 
-STORE_POLL_SECONDS: Final = 1 * MINUTES
 FILES_APART: Final = 48
 """Open files that are no connections: listening sockets, logs, the store, the loop's own."""
-WARM_UP_SITES: Final = 256
-"""So many certificates are loaded at start; the rest when first asked for."""
 
 
 def run_worker(
