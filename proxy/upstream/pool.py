@@ -216,6 +216,10 @@ class Upstream:
         """A shared connection has ended."""
         if self.shared is not None:
             self.shared.gone(connection)
+            if not self.shared:
+                # What it said about streams has gone with it. Had it said 0, and that stayed the
+                # limit, no exchange would ever open the next one.
+                self.state.limit = most_exchanges(self._pool.options.connections)
 
     def failed(self) -> None:
         """It gave no response; a few of these suspend it."""

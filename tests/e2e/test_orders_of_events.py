@@ -163,6 +163,47 @@ async def test_a_unix_socket_that_goes_and_comes_back(
     assert "Traceback" not in proxy.log
 
 
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """An HTTP/2 frame (RFC 9113 §4.1)."""
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+async def test_an_http_2_backend_that_takes_no_streams_for_a_while(
+    start_vestibule: StartVestibule, pki: Pki, backend_port: int
+) -> None:
+    """SETTINGS_MAX_CONCURRENT_STREAMS of 0 holds for its connection, and not for ever."""
+    chain, key = pki.issue("own.test")
+    site: Value = {
+        "names": ["own.test"],
+        "certificate": {"chain": str(chain), "key": str(key)},
+        "upstreams": [f"h2c://127.0.0.1:{backend_port}"],
+        "balancing": {"failures": 1000, "queue_timeout": 1.0},
+    }
+    proxy = start_vestibule({"sites": [site]}).until_ready()
+
+    async def refuse(peer: Peer) -> None:
+        await peer.send(frame(4, 0, 0, b"\0\3\0\0\0\0"))
+        await peer.wait_for_end()
+
+    async def serve(peer: Peer) -> None:
+        await peer.send(frame(4, 0, 0))
+        await peer.read_exactly(len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+        while True:
+            head = await peer.read_exactly(9)
+            await peer.read_exactly(int.from_bytes(head[:3]))
+            if head[3] == 1:  # HEADERS; 0x88 is ":status: 200" (RFC 7541, Appendix A)
+                await peer.send(frame(1, 5, int.from_bytes(head[5:]), b"\x88"))
+
+    async def status() -> int:
+        async with await Wire.open(proxy.https, pki.client_context(), "own.test") as wire:
+            return (await wire.ask(request(b"/", host=b"own.test"))).status
+
+    async with scripted(backend_port, refuse):
+        assert await status() == 503
+    async with scripted(backend_port, serve):
+        assert await status() == 200
+
+
 # -- clients ---------------------------------------------------------------------------------------
 
 
