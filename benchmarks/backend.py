@@ -20,7 +20,6 @@ from typing import cast
 from benchmarks.processes import Program
 
 MIB = 1024 * 1024
-SMALL = b"hello world\n"
 
 _NGINX = """\
 {user}worker_processes 1;

@@ -36,7 +36,14 @@ from proxy.exchange import Application, Services
 from proxy.forwarded import TrustedProxies
 from proxy.http.h2.field_encoder import FieldEncoder
 from proxy.http.head import HeadReader
-from proxy.limits import BUFFER_BYTES, DRAIN_BYTES, DRAIN_SECONDS, SECONDS, STOP_SECONDS
+from proxy.limits import (
+    BUFFER_BYTES,
+    DRAIN_BYTES,
+    DRAIN_SECONDS,
+    SECONDS,
+    STOP_SECONDS,
+    TLS_RECORD_BYTES,
+)
 from proxy.proxy_protocol import parse as parse_proxy_header
 from proxy.routing import SiteRoutes
 from proxy.tls.alerts import Alert, alert_record
@@ -306,18 +313,22 @@ class ClientConnection:
 
     # -- the HTTP layer calls these (Channel) --------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         # Not after close either: its end has been written, and its TLS session may be gone.
         if self._closing or self._transport.is_closing():
             return
         session = self._session
         if session is not None:
             try:
-                data = session.seal(data)
+                if len(data) > TLS_RECORD_BYTES:
+                    self._transport.writelines(session.seal_records(data))
+                else:
+                    self._transport.write(session.seal(data))
             except TlsError as error:
                 self._end_broken_tls(session, error)
-                return
-        self._transport.write(data)
+        else:
+            # What does not go out at once is kept, and the view will be written over.
+            self._transport.write(bytes(data) if isinstance(data, memoryview) else data)
 
     def write_eof(self) -> None:
         if self._ended:

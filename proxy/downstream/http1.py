@@ -44,7 +44,6 @@ _STATE_NAMES: Final = ("idle", "body", "wait", "drain", "tunnel", "closing")
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE: Final = b"Connection: close\r\n"
-_KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 
 
 class Channel(Protocol):
@@ -52,8 +51,10 @@ class Channel(Protocol):
 
     info: ClientInfo
 
-    def write(self, data: bytes) -> None:
-        """Send; goes out at the latest when the current event has been handled."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Send; goes out at the latest when the current event has been handled.
+
+        A memoryview is only looked at until this returns."""
         ...
 
     def write_eof(self) -> None:
@@ -323,7 +324,7 @@ class Http1Connection:
         if out:
             data = out.pop() if len(out) == 1 else b"".join(out)
             out.clear()
-            self._channel.write(bytes(data) if isinstance(data, memoryview) else data)
+            self._channel.write(data)
 
     # -- reading -------------------------------------------------------------------------------
 

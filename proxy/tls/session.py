@@ -166,7 +166,7 @@ class TlsSession:
         except ssl.SSLError as error:
             raise self._failure(error) from error
 
-    def seal(self, plaintext: bytes) -> bytes:
+    def seal(self, plaintext: bytes | memoryview) -> bytes:
         """Encrypt and hand out at once: :meth:`write` and :meth:`ciphertext_to_send` in one."""
         if len(plaintext) <= TLS_RECORD_BYTES and plaintext and not self._sealed:
             try:
@@ -176,6 +176,12 @@ class TlsSession:
             return self._outgoing_read()
         self.write(plaintext)
         return self.ciphertext_to_send()
+
+    def seal_records(self, plaintext: bytes | memoryview) -> list[bytes]:
+        """The same for more than one record: joining them would be one more copy of bulk."""
+        self.write(plaintext)
+        sealed, self._sealed = self._sealed, []
+        return sealed
 
     def ciphertext_to_send(self) -> bytes:
         """What the peer should get now, handed out once; empty when there is nothing."""

@@ -50,8 +50,7 @@ class FakeChannel:
         self.paused = False
         self.waiting = 0
 
-    def write(self, data: bytes) -> None:
-        assert type(data) is bytes
+    def write(self, data: bytes | memoryview) -> None:
         assert not self.closed, "written after the end"
         assert not self.eof, "written after EOF"
         if not self.aborted:

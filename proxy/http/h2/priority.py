@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Final, Generic, Protocol, TypeVar
 
-URGENCIES: Final = 8
 DEFAULT_URGENCY: Final = 3
 FIELD_BYTES: Final = 256
 """Longest Priority value that is looked at; the two defined members take eight."""

@@ -174,6 +174,16 @@ def test_a_plain_request(how: How) -> None:
     assert repr(peer.connection) == "<ClientConnection 1.2.3.4:5678 plain>"
 
 
+def test_a_view_is_not_looked_at_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[object] = []
+    peer = Peer()
+    monkeypatch.setattr(peer.transport, "write", kept.append)
+    buffer = bytearray(b"x" * 40_000)
+    peer.connection.write(memoryview(buffer))
+    buffer[:] = bytes(40_000)
+    assert kept == [b"x" * 40_000]
+
+
 def test_the_client_ends_a_plain_connection_and_nothing_lingers() -> None:
     peer = Peer()
     peer.sends(GET)

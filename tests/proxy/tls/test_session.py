@@ -178,6 +178,19 @@ class TestRecords:
         theirs.exchange(session)
         assert theirs.received == content
 
+    def test_bulk_in_records_comes_behind_what_waits(
+        self, server: ssl.SSLContext, client: ssl.SSLContext
+    ) -> None:
+        session, theirs = connect(server, client)
+        session.write(b"first")
+        records = session.seal_records(memoryview(bytes(40_000)))
+        assert len(records) == 3
+        theirs.incoming.write(b"".join(records))
+        assert session.ciphertext_to_send() == b""
+        session.write(b"last")
+        theirs.exchange(session)
+        assert theirs.received == b"first" + bytes(40_000) + b"last"
+
     def test_many_small_writes_stay_in_order(
         self, server: ssl.SSLContext, client: ssl.SSLContext
     ) -> None:
