@@ -211,10 +211,32 @@ class OnDemandSites(Protocol):
         ...
 
 
+class _Lookups:
+    """What is being fetched for handshakes that wait: bounded in number and in time."""
+
+    __slots__ = ("_under_way",)
+
+    def __init__(self) -> None:
+        self._under_way = 0
+
+    async def bounded(self, lookup: Callable[[], Awaitable[T]]) -> T:
+        """What ``lookup`` gives. Raises ClientHelloError when it is one too many, or too slow."""
+        if self._under_way >= MAX_LOOKUPS:
+            raise ClientHelloError("too many certificates are being fetched", Alert.INTERNAL_ERROR)
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                return await lookup()
+        except TimeoutError as error:
+            raise ClientHelloError("the store did not answer", Alert.INTERNAL_ERROR) from error
+        finally:
+            self._under_way -= 1
+
+
 class SiteFront:
     """Chooses by the ClientHello; see ``TlsFront``."""
 
-    __slots__ = ("_fetch_challenge", "_index", "_lookups", "_on_demand")
+    __slots__ = ("_certificates", "_challenges", "_fetch_challenge", "_index", "_on_demand")
 
     def __init__(
         self,
@@ -225,7 +247,9 @@ class SiteFront:
         self._index = index
         self._fetch_challenge = fetch_challenge
         self._on_demand = on_demand
-        self._lookups = 0
+        self._certificates = _Lookups()
+        # Apart: anybody can ask for answers to challenges, and shall not keep sites from loading.
+        self._challenges = _Lookups()
 
     def choose(self, hello: ClientHello) -> ServedSite | Awaitable[ServedSite | ChallengeSession]:
         """The site for a hello, at once or later. Raises ClientHelloError."""
@@ -244,7 +268,7 @@ class SiteFront:
         return self._wait_for(served)
 
     async def _wait_for(self, served: ServedSite) -> ServedSite:
-        await self._bounded(served.load)
+        await self._certificates.bounded(served.load)
         if not served.context.ready:
             raise ClientHelloError(f"no certificate for {served.name} yet", Alert.UNRECOGNIZED_NAME)
         return served
@@ -253,24 +277,12 @@ class SiteFront:
         # RFC 8737 §3: this protocol alone, and a name.
         if hello.alpn != (ACME_TLS_1.encode(),) or hello.server_name is None:
             raise ClientHelloError("an odd TLS-ALPN-01 hello", Alert.NO_APPLICATION_PROTOCOL)
-        pair = await self._bounded(partial(fetch, hello.server_name))
+        pair = await self._challenges.bounded(partial(fetch, hello.server_name))
         if pair is None:
             raise ClientHelloError(
                 f"no challenge pending for {hello.server_name}", Alert.NO_APPLICATION_PROTOCOL
             )
         return ChallengeSession(pair)
-
-    async def _bounded(self, lookup: Callable[[], Awaitable[T]]) -> T:
-        if self._lookups >= MAX_LOOKUPS:
-            raise ClientHelloError("too many certificates are being fetched", Alert.INTERNAL_ERROR)
-        self._lookups += 1
-        try:
-            async with asyncio.timeout(LOOKUP_SECONDS):
-                return await lookup()
-        except TimeoutError as error:
-            raise ClientHelloError("the store did not answer", Alert.INTERNAL_ERROR) from error
-        finally:
-            self._lookups -= 1
 
 
 class ChallengeSession:

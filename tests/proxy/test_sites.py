@@ -302,3 +302,26 @@ async def test_challenges() -> None:
         with pytest.raises(ClientHelloError, match="odd TLS-ALPN-01") as caught:
             await chosen(front, name, *alpn)
         assert caught.value.alert is Alert.NO_APPLICATION_PROTOCOL
+
+
+@pytest.mark.anyio
+async def test_challenges_keep_no_site_from_loading() -> None:
+    let = asyncio.Event()
+
+    async def slow(name: str) -> PemPair | None:
+        await let.wait()
+        return None
+
+    fetch = Fetching([Authority().issue("a.example")])
+    fetch.let.set()
+    front = front_of(fetch, fetch_challenge=slow)
+    waiting = [
+        asyncio.ensure_future(chosen(front, "b.example", b"acme-tls/1")) for _ in range(MAX_LOOKUPS)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(ClientHelloError, match="too many"):
+        await chosen(front, "b.example", b"acme-tls/1")
+    assert isinstance(await chosen(front, "a.example"), ServedSite)
+    let.set()
+    ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(error, ClientHelloError) for error in ended)
