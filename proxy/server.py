@@ -224,7 +224,9 @@ class Worker:
         for connection in self._connections.snapshot():
             connection.stop()
         if not await self._connections.wait_until_empty(self._config.limits.shutdown_timeout):
-            logger.warning("%d connections were cut off at the stop", len(self._connections))
+            count = len(self._connections)
+            what = "connection was" if count == 1 else "connections were"
+            logger.warning("%d %s cut off at the stop", count, what)
             for connection in self._connections.snapshot():
                 connection.abort()
             await asyncio.sleep(0)
