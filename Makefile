@@ -24,7 +24,7 @@ SOURCES := pyproject.toml hatch_build.py $(shell find proxy acme_client -name '*
 WHEEL := build/wheel-venv
 COMPILED_TESTS := tests/proxy/http tests/proxy/downstream tests/proxy/upstream tests/proxy/tls \
     tests/proxy/test_exchange.py tests/proxy/test_forwarding.py tests/proxy/test_access_log.py \
-    tests/proxy/test_applications.py tests/proxy/test_client.py tests/proxy/test_sites.py \
+    tests/proxy/test_client.py tests/proxy/test_sites.py \
     tests/proxy/test_turns.py tests/proxy/test_worker_certificates.py \
     tests/test_wheel.py tests/e2e/test_request_corpus.py tests/e2e/test_response_corpus.py \
     tests/e2e/test_limits.py tests/e2e/test_http2.py tests/e2e/test_http2_floods.py \
