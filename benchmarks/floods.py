@@ -71,7 +71,8 @@ def _made_to_reset() -> bytes:
     return b"".join(head + _frame(_WINDOW_UPDATE, 0, n, bytes(4)) for n, head in _requests())
 
 
-def _too_many_streams() -> bytes:
+def _many_requests() -> bytes:
+    """No flood, for most of them are answered: a client that wants very much at once."""
     return b"".join(head for _, head in _requests())
 
 
@@ -89,10 +90,14 @@ def _pings() -> bytes:
 FLOODS: Final[dict[str, Callable[[], bytes]]] = {
     "rapid-reset": _rapid_reset,
     "made-to-reset": _made_to_reset,
-    "too-many-streams": _too_many_streams,
+    "many-requests": _many_requests,
     "tiny-data": _tiny_data,
     "pings": _pings,
 }
+
+
+SERVED: Final = frozenset({"many-requests"})
+"""What is served, and not ended: shown, and not judged."""
 
 
 @contextmanager

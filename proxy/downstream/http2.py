@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 WORK_PER_TURN: Final = 96
 """What one connection may have done before the others have their turn: so many small frames, or
 12 requests (``FIELD_SECTION_WORK``), a fraction of a millisecond."""
+WORK_PER_LATER_TURN: Final = 32
+"""The same for what is left over: who sends so much at once waits longer than the others do."""
 
 _NOT_OF_A_TUNNEL: Final = frozenset({b"sec-websocket-accept", b"content-length"})
 
@@ -281,6 +283,7 @@ class Http2Connection:
         self.protocol.receive(data)
         self._hand_over()
         if self.protocol.interrupted:
+            self.protocol.work_per_turn = WORK_PER_LATER_TURN
             self._channel.pause_reading()
             self._services.turns.wait(self._go_on)
 
@@ -293,6 +296,7 @@ class Http2Connection:
         if self.protocol.interrupted:
             self._services.turns.wait(self._go_on)
         else:
+            self.protocol.work_per_turn = WORK_PER_TURN
             self._channel.resume_reading()
         self.flush()
 
