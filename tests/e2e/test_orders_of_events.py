@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ async def outcome(wire: Wire) -> str:
     except EndOfStream:
         return "cut"
     return "whole" if response.body == b"hello" else str(response.status)
+
+
+async def is_closed(port: int) -> bool:
+    """Whether nobody accepts there any more."""
+    try:
+        (await Wire.open(port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 async def rest_of(wire: Wire) -> bytes:
@@ -331,14 +341,7 @@ async def test_the_parents_death_cuts_nobody_off(
         assert (await wire.response_head()).status == 200
         await asyncio.to_thread(proxy.kill)
 
-        async def is_closed() -> bool:
-            try:
-                (await Wire.open(proxy.https)).close()
-            except ConnectionRefusedError:
-                return True
-            return False
-
-        await eventually(is_closed, "the worker's end of accepting")
+        await eventually(partial(is_closed, proxy.https), "the worker's end of accepting")
         go_on.set()
         assert await wire.read_exactly(4) == b"abcd"
         assert await wire.read_to_end() == b""
@@ -364,14 +367,7 @@ async def test_a_stop_in_the_middle_of_an_upgrade(
         await asked.wait()
         proxy.signal(signal.SIGTERM)
 
-        async def is_closed() -> bool:
-            try:
-                (await Wire.open(proxy.http)).close()
-            except ConnectionRefusedError:
-                return True
-            return False
-
-        await eventually(is_closed, "the end of accepting")
+        await eventually(partial(is_closed, proxy.http), "the end of accepting")
         go_on.set()
         assert (await wire.response()).status == 101
         assert await wire.read_exactly(len(GOING_AWAY)) == GOING_AWAY

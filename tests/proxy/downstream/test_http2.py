@@ -517,23 +517,24 @@ def test_what_was_for_a_tunnel_goes_nowhere_after_a_denial() -> None:
     assert b"smuggled" not in backend.got
 
 
-def test_a_tunnel_whose_backend_goes_after_its_half_close_is_over() -> None:
+def tunnel_that_the_backend_ended() -> Http2Bench:
     bench = Http2Bench()
     bench.hear(headers(1, UPGRADE, END_HEADERS))
     bench.backend.says(SWITCHED)
     bench.backend.closes()
     assert bench.told()[-1] == ("DATA", 1, b"", True)
+    return bench
+
+
+def test_a_tunnel_whose_backend_goes_after_its_half_close_is_over() -> None:
+    bench = tunnel_that_the_backend_ended()
     bench.backend.resets()
     assert bench.told() == [("RST_STREAM", 1, "NO_ERROR")]
     assert bench.http2.is_idle
 
 
 def test_a_stop_says_nothing_behind_the_end_of_a_tunnel() -> None:
-    bench = Http2Bench()
-    bench.hear(headers(1, UPGRADE, END_HEADERS))
-    bench.backend.says(SWITCHED)
-    bench.backend.closes()
-    assert bench.told()[-1] == ("DATA", 1, b"", True)
+    bench = tunnel_that_the_backend_ended()
     bench.http2.stop()
     assert "DATA" not in [event[0] for event in bench.told()]
 
