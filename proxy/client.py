@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from proxy.forwarded import TrustedProxies
@@ -11,6 +12,13 @@ from proxy.routing import SiteRoutes
 from proxy.upstream.pool import Pool
 
 
+def bare_address(host: str) -> str:
+    """The address as logs and headers show it: without zone, IPv4-mapped addresses unmapped."""
+    if host.startswith("::ffff:") and "." in host:
+        return host[7:]
+    return host.partition("%")[0]
+
+
 class ClientInfo:
     """What is known of the client and its connection, before any request.
 
@@ -18,15 +26,16 @@ class ClientInfo:
         address: the client's address, one bare IP.
         port: its port.
         scheme: ``https`` or ``http``.
-        local_address, local_port: where it connected to.
+        local_port: where it connected to.
         site: the site whose certificate was shown; None when that covers no site in particular.
         trusted: the proxies whose forwarded headers are believed, when the peer is one of them.
     """
 
     __slots__ = (
         "_forwarded",
+        "_local_address",
+        "_transport",
         "address",
-        "local_address",
         "local_port",
         "port",
         "scheme",
@@ -42,15 +51,30 @@ class ClientInfo:
         local_address: str = "",
         local_port: int = 0,
         trusted: TrustedProxies | None = None,
+        transport: asyncio.BaseTransport | None = None,
     ) -> None:
         self.address = address
         self.port = port
         self.scheme = scheme
-        self.local_address = local_address
+        self._local_address = local_address
+        self._transport = transport
         self.local_port = local_port
         self.site: SiteRoutes[Pool] | None = None
         self.trusted = trusted
         self._forwarded = b""
+
+    @property
+    def local_address(self) -> str:
+        """Where it connected to; empty when that is not known.
+
+        Asked of the transport when it is wanted: most connections need no such system call.
+        """
+        transport = self._transport
+        if not self._local_address and transport is not None:
+            local = transport.get_extra_info("sockname")
+            if local:
+                self._local_address = bare_address(local[0])
+        return self._local_address
 
     @property
     def forwarded(self) -> bytes:
@@ -75,7 +99,9 @@ class ClientInfo:
         address = trusted.client_address(self.address, fields.get_all(b"x-forwarded-for"))
         scheme = trusted.scheme(self.address, fields.get_all(b"x-forwarded-proto"), self.scheme)
         port = self.port if address == self.address else 0
-        info = ClientInfo(address, port, scheme, self.local_address, self.local_port)
+        info = ClientInfo(
+            address, port, scheme, self._local_address, self.local_port, None, self._transport
+        )
         info.site = self.site
         return info
 

@@ -48,7 +48,9 @@ class Candidate:
     """Of the certificate that was loaded last; set by whoever fetches it."""
 
     def usable(self, today: datetime) -> bool:
-        return self.served.context.ready and self.not_after is not None and today < self.not_after
+        if self.served.context.current is None or self.not_after is None:
+            return False
+        return today < self.not_after
 
 
 class NamesOnDemand:

@@ -168,7 +168,8 @@ class Worker:
         ):
             for listening, address in zip(sockets, addresses, strict=True):
                 announced = address in listen.proxy_protocol
-                shared = self._front(application, tls, trusted, proxy_protocol=announced)
+                port = address_of(listening).port
+                shared = self._front(application, port, tls, trusted, proxy_protocol=announced)
                 accept = cast(Callable[[], asyncio.BaseProtocol], partial(ClientConnection, shared))
                 server = await self._loop.create_server(accept, sock=listening, backlog=BACKLOG)
                 self._servers.append(server)
@@ -176,6 +177,7 @@ class Worker:
     def _front(
         self,
         application: Application,
+        port: int,
         tls: SiteFront | None,
         trusted: TrustedProxies,
         *,
@@ -189,6 +191,7 @@ class Worker:
             connections=self._connections,
             encoder=self._encoder,
             read_buffer=self._read_buffer,
+            port=port,
             tls=tls,
             trusted=trusted,
             proxy_protocol=proxy_protocol,

@@ -172,7 +172,7 @@ class ServedSite:
         return self.site.names[0] if self.site is not None else ""
 
     def new_session(self) -> TlsSession:
-        context = self.context.current()
+        context = self.context.current
         assert context is not None, "chosen only when ready"
         return TlsSession(context)
 
@@ -263,13 +263,13 @@ class SiteFront:
                 return found or self._on_demand.bring(hello.server_name)
             name = hello.server_name or "no server name"
             raise ClientHelloError(f"no site for {name}", Alert.UNRECOGNIZED_NAME)
-        if served.context.ready:
+        if served.context.current is not None:
             return served
         return self._wait_for(served)
 
     async def _wait_for(self, served: ServedSite) -> ServedSite:
         await self._certificates.bounded(served.load)
-        if not served.context.ready:
+        if served.context.current is None:
             raise ClientHelloError(f"no certificate for {served.name} yet", Alert.UNRECOGNIZED_NAME)
         return served
 

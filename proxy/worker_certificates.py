@@ -218,7 +218,7 @@ class Certificates:
         while True:
             await asyncio.sleep(STORE_POLL_SECONDS)
             for certificate_id, served in list(self._by_certificate.items()):
-                if served.context.ready and await self._has_changed(certificate_id):
+                if served.context.current is not None and await self._has_changed(certificate_id):
                     await served.load()
 
     async def _has_changed(self, certificate_id: str) -> bool:

@@ -15,13 +15,6 @@ NOBODYS: Final = ""
 """The key of a connection that counts in total only."""
 
 
-def bare_address(host: str) -> str:
-    """The address as logs and headers show it: without zone, IPv4-mapped addresses unmapped."""
-    if host.startswith("::ffff:") and "." in host:
-        return host[7:]
-    return host.partition("%")[0]
-
-
 def counting_key(address: str) -> str:
     """What connections of this bare address are counted under."""
     if ":" not in address:

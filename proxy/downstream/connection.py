@@ -25,9 +25,9 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, cast
 
-from proxy.client import ClientInfo
+from proxy.client import ClientInfo, bare_address
 from proxy.clock import NEVER
-from proxy.downstream.admission import Admission, bare_address
+from proxy.downstream.admission import Admission
 from proxy.downstream.http1 import Channel, Http1Connection
 from proxy.downstream.http2 import Http2Connection
 from proxy.downstream.registry import Registry
@@ -111,6 +111,7 @@ class Front:
         "application",
         "connections",
         "encoder",
+        "port",
         "proxy_protocol",
         "read_buffer",
         "reader",
@@ -130,6 +131,7 @@ class Front:
         connections: Registry[ClientConnection],
         encoder: FieldEncoder,
         read_buffer: memoryview,
+        port: int,
         tls: TlsFront | None,
         trusted: TrustedProxies = NO_PROXIES,
         proxy_protocol: bool = False,
@@ -141,6 +143,7 @@ class Front:
         self.connections = connections
         self.encoder = encoder
         self.read_buffer = read_buffer
+        self.port = port
         self.tls = tls
         self.trusted = trusted
         self.proxy_protocol = proxy_protocol
@@ -211,8 +214,7 @@ class ClientConnection:
         front = self._front
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        local = transport.get_extra_info("sockname")
-        if not peer or not local:
+        if not peer:
             self._transport.abort()  # gone between accept and here
             return
         address = bare_address(peer[0])
@@ -224,11 +226,11 @@ class ClientConnection:
         self._transport.set_write_buffer_limits(high=BUFFER_BYTES)
         front.connections.add(self)
         if not front.proxy_protocol:
-            self._begin(address, peer[1], bare_address(local[0]), local[1])
+            self._begin(address, peer[1], "", front.port)
         elif trusted:
             self._receive = self._receive_proxy
             self._deadline = front.services.clock.now + PROXY_HEADER_SECONDS
-            self.info = ClientInfo(address, peer[1], front.scheme, bare_address(local[0]), local[1])
+            self.info = ClientInfo(address, peer[1], front.scheme, "", front.port)
         else:
             # Who may not speak for others has nothing to say on this port.
             logger.debug("%s: not a trusted proxy, on a port for these only", address)
@@ -238,7 +240,9 @@ class ClientConnection:
         """The client is known: on to TLS, or to HTTP."""
         front = self._front
         trusted = front.trusted if front.trusted.trusts(address) else None
-        self.info = ClientInfo(address, port, front.scheme, local_address, local_port, trusted)
+        self.info = ClientInfo(
+            address, port, front.scheme, local_address, local_port, trusted, self._transport
+        )
         if front.tls is None:
             self._deadline = NEVER
             self._http = front.http_layer(self, None)
@@ -257,6 +261,12 @@ class ClientConnection:
     def eof_received(self) -> bool:
         http = self._http
         if http is None or self._closing:
+            self._transport.close()
+            return False
+        if http.is_idle and not self.unsent():
+            # Nothing is lost, and nobody is there for a close_notify: a client that wants ours
+            # sends its own before it ends TCP.
+            self._closing = True
             self._transport.close()
             return False
         http.receive_eof()
@@ -387,7 +397,7 @@ class ClientConnection:
         source, destination = header.source, header.destination
         if source is None or destination is None:
             # LOCAL or UNKNOWN: the proxy speaks for itself (a health check).
-            self._begin(info.address, info.port, info.local_address, info.local_port)
+            self._begin(info.address, info.port, "", info.local_port)
         else:
             key = self._front.admission.announce(source.host)
             if key is None:
@@ -474,13 +484,14 @@ class ClientConnection:
             if not session.established:
                 self._transport.write(session.ciphertext_to_send())
                 return
-            if session.alpn == ACME_TLS_1:
+            alpn = session.alpn
+            if alpn == ACME_TLS_1:
                 # RFC 8737 §3: the handshake was all. It belongs to no site, and has asked for no
                 # client certificate: no request may come this way.
                 self._write_rest(session)
                 self.close()
                 return
-            http = self._begin_http(session)
+            http = self._begin_http(alpn)
         if plaintext:
             http.receive(plaintext)
         if session.peer_closed and not self._closing:
@@ -496,10 +507,10 @@ class ClientConnection:
         if rest and not self._ended and not self._transport.is_closing():
             self._transport.write(rest)
 
-    def _begin_http(self, session: TlsSession) -> HttpLayer:
+    def _begin_http(self, alpn: str | None) -> HttpLayer:
         self._deadline = NEVER
         self.info.site = self._site
-        http = self._http = self._front.http_layer(self, session.alpn)
+        http = self._http = self._front.http_layer(self, alpn)
         if self._write_paused:
             http.pause_writing()
         return http

@@ -104,7 +104,7 @@ def _load_client_ca(context: ssl.SSLContext, path: Path) -> None:
 class SiteContext:
     """The context of one site, from before it has a certificate to its last renewal."""
 
-    __slots__ = ("_options", "_context", "_key_types")
+    __slots__ = ("_options", "_context", "_key_types", "current")
 
     def __init__(self, options: TlsOptions, *, lazily: bool = False) -> None:
         """Make the context; in the parent, before the fork.
@@ -115,15 +115,12 @@ class SiteContext:
         self._options = options
         self._context = None if lazily else make_context(options)
         self._key_types: frozenset[str] = frozenset()
+        self.current: ssl.SSLContext | None = None
+        """The context for the next handshake, or None while there is no certificate."""
 
     def __repr__(self) -> str:
         state = " and ".join(sorted(self._key_types)) or "no certificate"
         return f"<SiteContext {state}>"
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is a certificate."""
-        return bool(self._key_types)
 
     @property
     def alpn(self) -> tuple[str, ...]:
@@ -149,10 +146,7 @@ class SiteContext:
             for pair in pairs:
                 load_pair_into(self._context, pair)
         self._key_types = key_types
-
-    def current(self) -> ssl.SSLContext | None:
-        """The context for the next handshake, or None while there is no certificate."""
-        return self._context if self._key_types else None
+        self.current = self._context
 
 
 def load_pair_into(context: ssl.SSLContext, pair: PemPair) -> None:

@@ -64,8 +64,10 @@ class Client(Protocol):
 
     address: str
     port: int
-    local_address: str
     local_port: int
+
+    @property
+    def local_address(self) -> str: ...
 
 
 class Waiter(Protocol):

@@ -104,7 +104,7 @@ async def test_a_no_ends_the_wait_and_is_remembered_shortly() -> None:
     assert (worker.looked_up, worker.wanted.empty()) == (["a.example"], True)
     worker.time += REFUSED_SECONDS
     worker.store("a.example")
-    assert (await worker.names.bring("a.example")).context.ready
+    assert (await worker.names.bring("a.example")).context.current is not None
 
 
 async def test_a_name_that_no_site_stands_for() -> None:

@@ -118,12 +118,12 @@ async def test_both_key_types_and_the_renewal_of_one(tmp_path: Path) -> None:
         served = await worker.choose("a.example")
         assert isinstance(served, ServedSite)
         assert repr(served.context) == "<SiteContext ECDSA and RSA>"
-        context = served.context.current()
+        context = served.context.current
         await worker.issue("a.example", "rsa2048")
         worker.certificates.on_notice(Notice("installed", "a.example"))
         await worker.quiet()
         # The same context, so that sessions go on resuming.
-        assert served.context.current() is context
+        assert served.context.current is context
         assert repr(served.context) == "<SiteContext ECDSA and RSA>"
 
 

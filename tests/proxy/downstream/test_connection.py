@@ -99,6 +99,7 @@ class Peer:
             connections=self.registry,
             encoder=FieldEncoder(),
             read_buffer=memoryview(bytearray(READ_BYTES)),
+            port=443,
             tls=chooser,
             trusted=trusted or TrustedProxies(),
             proxy_protocol=trusted is not None,
@@ -385,6 +386,30 @@ def test_a_client_that_says_goodbye_gets_one(
     assert peer.transport.eof
     assert not peer.connection.eof_received()
     assert peer.transport.closed
+
+
+def test_a_client_that_just_goes_is_told_nothing(
+    authority: Authority, server_context: ssl.SSLContext
+) -> None:
+    peer = TlsPeer(Chooser(server_context), authority)
+    peer.shake_hands()
+    assert not peer.connection.eof_received()
+    assert peer.take() == b""
+    assert peer.transport.closed
+
+
+def test_a_client_that_still_reads_its_last_response_is_told_its_end(
+    authority: Authority, server_context: ssl.SSLContext
+) -> None:
+    peer = TlsPeer(Chooser(server_context), authority)
+    peer.shake_hands()
+    peer.tls.write(GET)
+    peer.turn()
+    peer.transport.waiting = 100
+    peer.connection.eof_received()
+    peer.incoming.write(peer.take())
+    assert peer.reads().endswith(b"\r\n\r\nhello")
+    assert peer.tls.read(1) == b"", "close_notify"
 
 
 def test_an_unknown_name_gets_its_alert(

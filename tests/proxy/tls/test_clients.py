@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         if self.site is None:
             raise ClientHelloError("unknown name", Alert.UNRECOGNIZED_NAME)
         select_alpn(hello, self.site.context.alpn)
-        context = self.site.context.current()
+        context = self.site.context.current
         assert context is not None
         return TlsSession(context)
 

@@ -40,7 +40,7 @@ def site_with(*pairs: PemPair) -> SiteContext:
 
 
 def current(site: SiteContext) -> ssl.SSLContext:
-    context = site.current()
+    context = site.current
     assert context is not None
     return context
 
@@ -144,8 +144,7 @@ class TestClientCa:
 class TestInstall:
     def test_before_there_is_a_certificate(self) -> None:
         site = SiteContext(TlsOptions())
-        assert not site.ready
-        assert site.current() is None
+        assert site.current is None
         assert repr(site) == "<SiteContext no certificate>"
 
     def test_renewal_is_for_new_connections(
@@ -276,7 +275,7 @@ def test_sessions_of_one_process_resume_in_another(
     assert answer == b"resumed"
     answer, _ = shake_hands_in_a_worker(other_site, ecdsa_pair, client, session)
     assert answer == b"full"
-    assert not site.ready  # this process, the parent, has seen no key
+    assert site.current is None  # this process, the parent, has seen no key
 
 
 @BOTH_VERSIONS

@@ -24,7 +24,7 @@ BOTH_VERSIONS = pytest.mark.parametrize("maximum", [ssl.TLSVersion.TLSv1_2, ssl.
 def context_of(pair: PemPair, options: TlsOptions | None = None) -> ssl.SSLContext:
     site = SiteContext(options or TlsOptions())
     site.install([pair])
-    context = site.current()
+    context = site.current
     assert context is not None
     return context
 
