@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxy import __version__
+from proxy.tls.openssl_settings import prefer_aes_128
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
@@ -81,6 +82,7 @@ EnvFileOption = Annotated[
 
 def main() -> None:
     """The entry point of the ``vestibule`` command."""
+    prefer_aes_128()  # here, for Typer loads hashlib as it reads the arguments
     app()
 
 

@@ -90,6 +90,21 @@ def test_weak_suites_are_refused(any_front: Front, cipher: str) -> None:
     assert "alert handshake failure" in output
 
 
+@pytest.mark.parametrize(
+    ("first", "chosen"),
+    [
+        ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"),
+        ("TLS_CHACHA20_POLY1305_SHA256", "TLS_CHACHA20_POLY1305_SHA256"),
+    ],
+)
+def test_aes_128_unless_the_client_has_no_aes_in_hardware(
+    any_front: Front, first: str, chosen: str
+) -> None:
+    offered = f"{first}:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256"
+    output = s_client(any_front.port, "-servername", "front.test", "-ciphersuites", offered)
+    assert f"Cipher is {chosen}" in output
+
+
 def test_renegotiation_is_refused(any_front: Front) -> None:
     output = s_client(
         any_front.port,

@@ -82,18 +82,23 @@ class TestWhatIsSpoken:
         options = make_context(TlsOptions()).options
         assert options & ssl.OP_NO_COMPRESSION
         assert options & ssl.OP_NO_RENEGOTIATION
-        assert not options & ssl.OP_CIPHER_SERVER_PREFERENCE
+        assert options & ssl.OP_CIPHER_SERVER_PREFERENCE
 
     @pytest.mark.parametrize(
-        "preferred", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"]
+        ("first", "chosen"),
+        [
+            ("AES256-GCM-SHA384", "AES128-GCM-SHA256"),
+            ("AES128-GCM-SHA256", "AES128-GCM-SHA256"),
+            ("CHACHA20-POLY1305", "CHACHA20-POLY1305"),
+        ],
     )
-    def test_the_clients_order_of_suites(
-        self, authority: Authority, ecdsa_pair: PemPair, preferred: str
+    def test_aes_128_unless_the_client_has_no_aes_in_hardware(
+        self, authority: Authority, ecdsa_pair: PemPair, first: str, chosen: str
     ) -> None:
         client = client_context(authority.root_pem(), maximum=TLS_1_2)
-        client.set_ciphers(f"{preferred}:ECDHE+AESGCM:ECDHE+CHACHA20")
+        client.set_ciphers(f"ECDHE-ECDSA-{first}:ECDHE+AESGCM:ECDHE+CHACHA20")
         session, _ = connect(current(site_with(ecdsa_pair)), client)
-        assert session.cipher == preferred
+        assert session.cipher == f"ECDHE-ECDSA-{chosen}"
 
     @pytest.mark.parametrize(
         ("ours", "theirs", "expected"),

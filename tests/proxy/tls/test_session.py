@@ -331,8 +331,9 @@ class TestClose:
         self, server: ssl.SSLContext, client: ssl.SSLContext
     ) -> None:
         session, theirs = connect(server, client)
+        record = sealed(theirs, b"request")
         with pytest.raises(TlsError):
-            session.receive(sealed(theirs, b"request")[:-1] + b"?")
+            session.receive(bytes([*record[:-1], record[-1] ^ 1]))
         session.close()
         assert session.ciphertext_to_send() == b""
 
