@@ -44,7 +44,7 @@ from proxy.sites import (
 )
 from proxy.sockets import BACKLOG, BoundSockets, address_of
 from proxy.tls.contexts import SiteContext
-from proxy.upstream.pool import PoolShared
+from proxy.upstream.options import PoolShared
 from proxy.worker_certificates import Certificates
 
 logger = logging.getLogger(__name__)
@@ -152,8 +152,8 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._certificates.close()
-            for pool in self._pools.awake.copy():
-                pool.close()
+            for awake in self._pools.awake.copy():
+                awake.close()
             self._channel.detach()
 
     # -- listening -----------------------------------------------------------------------------

@@ -29,7 +29,8 @@ from proxy.tls.index import CertificateIndex
 from proxy.tls.pem_pair import PemPair
 from proxy.tls.session import TlsSession
 from proxy.upstream.health import ActivePolicy, PassivePolicy, StatusRanges
-from proxy.upstream.pool import Pool, PoolOptions, PoolShared
+from proxy.upstream.options import PoolOptions, PoolShared
+from proxy.upstream.pool import Pool
 
 logger = logging.getLogger(__name__)
 

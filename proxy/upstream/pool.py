@@ -18,40 +18,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
 from functools import partial
-from typing import Literal, Protocol
+from typing import Protocol
 
-from proxy.clock import CoarseClock
 from proxy.config.addresses import H2cAddress, UpstreamAddress
 from proxy.errors import ProtocolError, UpstreamError, UpstreamUnavailable
-from proxy.http.h2.field_encoder import FieldEncoder
-from proxy.http.head import HeadReader, RequestHead
-from proxy.limits import SECONDS, Limits
+from proxy.http.head import RequestHead
 from proxy.proxy_protocol import Endpoint, build_1, build_2
 from proxy.upstream.balance import (
     DOWN,
-    UNLIMITED,
-    UP,
-    Policy,
     UpstreamState,
     cookie_value,
     make_balancer,
 )
 from proxy.upstream.checks import CheckHome, keep_checking
 from proxy.upstream.dial import open_http1, open_http2
-from proxy.upstream.health import (
-    ActiveHealth,
-    ActivePolicy,
-    PassiveHealth,
-    PassivePolicy,
-    UpstreamHealth,
-)
 from proxy.upstream.http1 import Home, UpstreamConnection
-from proxy.upstream.http2 import Http2UpstreamConnection
 from proxy.upstream.http2_stream import UpstreamSide, UpstreamStream
-from proxy.upstream.sharing import SharedConnections, most_exchanges
+from proxy.upstream.options import PoolOptions, PoolShared
+from proxy.upstream.upstream import Upstream
 
 logger = logging.getLogger(__name__)
 
@@ -84,171 +70,6 @@ class Waiter(Protocol):
     def flush(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolOptions:
-    """How a route uses its upstreams.
-
-    Attributes:
-        policy: see ``balance``.
-        hash_by: what ``hash`` looks at: the client's address, a header, a cookie...
-        hash_name: ...of this lower-case name.
-        weights: one per upstream, or empty for 1 each.
-        connections: at most so many exchanges at once per upstream and worker; 0 is unlimited.
-        queue: how many exchanges may wait for room, per worker.
-        queue_timeout: and for how long, in seconds.
-        passive: when failures suspend an upstream.
-        active: how each upstream is checked; None for not at all.
-        proxy_protocol: 1 or 2 to announce the client to the backend, which then needs a connection
-            for each request, because the announcement is made once per connection; 0 for not.
-    """
-
-    policy: Policy = "round_robin"
-    hash_by: Literal["address", "header", "cookie"] = "address"
-    hash_name: bytes = b""
-    weights: tuple[int, ...] = ()
-    connections: int = 0
-    queue: int = 128
-    queue_timeout: float = 10 * SECONDS
-    passive: PassivePolicy = field(default_factory=PassivePolicy)
-    active: ActivePolicy | None = None
-    proxy_protocol: Literal[0, 1, 2] = 0
-
-
-class PoolShared:
-    """What all pools of a worker share.
-
-    ``awake`` are the pools that the sweep must look at: of thousands of sites most are asleep.
-    ``encoder`` is for requests; the memory of fields it needs differs from that for responses.
-    """
-
-    __slots__ = ("awake", "clock", "encoder", "limits", "random", "read_buffer", "reader")
-
-    def __init__(
-        self,
-        reader: HeadReader,
-        limits: Limits,
-        clock: CoarseClock,
-        random: Callable[[], float],
-        read_buffer: memoryview,
-    ) -> None:
-        self.reader = reader
-        self.limits = limits
-        self.clock = clock
-        self.random = random
-        self.read_buffer = read_buffer
-        self.encoder = FieldEncoder()
-        self.awake: set[Pool] = set()
-
-
-class Upstream:
-    """One backend: its state for balancing, its health, its connections."""
-
-    __slots__ = ("_pool", "address", "health", "idle", "name", "shared", "state")
-
-    def __init__(self, address: UpstreamAddress, pool: Pool, weight: int) -> None:
-        options = pool.options
-        self.address = address
-        self.name = str(address)
-        self._pool = pool
-        self.state = UpstreamState(self.name, weight=weight, limit=options.connections or UNLIMITED)
-        self.shared: SharedConnections | None = None
-        """The connections of a backend that speaks HTTP/2; ``idle`` are those of all others."""
-        if isinstance(address, H2cAddress):
-            self.state.limit = most_exchanges(options.connections)
-            self.shared = SharedConnections(partial(open_http2, address, self, pool.shared))
-        shared = pool.shared
-        active = None
-        if options.active is not None:
-            active = ActiveHealth(options.active, shared.clock.now, shared.random)
-        self.health = UpstreamHealth(self.state, PassiveHealth(options.passive), active)
-        self.idle: list[UpstreamConnection] = []
-
-    def __repr__(self) -> str:
-        return f"<Upstream {self.state!r} idle={len(self.idle)}>"
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether time changes anything here: connections grow old, an outage ends."""
-        return bool(self.idle) or bool(self.shared) or self.state.condition != UP
-
-    def give_back(self, connection: UpstreamConnection) -> None:
-        """The exchange on it is over and the connection is as good as new."""
-        self.keep(connection)
-        self.state.active -= 1
-        if not self.health.quiet:
-            self.health.request_succeeded()
-        if self._pool.queue:
-            self._pool.serve_queue()
-
-    def keep(self, connection: UpstreamConnection) -> None:
-        """Let it wait for the next exchange."""
-        pool = self._pool
-        connection.idle_since = pool.clock.now
-        idle = self.idle
-        idle.append(connection)
-        if len(idle) > pool.most_idle:
-            idle[0].close_idle()
-        elif len(idle) == 1:
-            pool.shared.awake.add(pool)
-
-    def forget(self, connection: UpstreamConnection) -> None:
-        """The connection is closed, in use or idle."""
-        if connection in self.idle:
-            self.idle.remove(connection)
-            return
-        if connection.uses:
-            self.ended(connection)
-
-    def ended(self, side: UpstreamSide) -> None:
-        """An exchange has left; what carried it is not kept for the next one."""
-        if side.failed:
-            self.failed()
-        elif side.answered:
-            self.health.request_succeeded()
-        else:
-            self.health.request_abandoned()
-        self._pool.released(self)
-
-    def streams_allowed(self, count: int) -> None:
-        """The backend takes so many streams on each connection."""
-        self.state.limit = most_exchanges(self._pool.options.connections, count)
-        self._pool.serve_queue()
-
-    def gone(self, connection: Http2UpstreamConnection) -> None:
-        """A shared connection has ended."""
-        if self.shared is not None:
-            self.shared.gone(connection)
-            if not self.shared:
-                # What it said about streams has gone with it. Had it said 0, and that stayed the
-                # limit, no exchange would ever open the next one.
-                self.state.limit = most_exchanges(self._pool.options.connections)
-
-    def failed(self) -> None:
-        """It gave no response; a few of these suspend it."""
-        if self.health.request_failed(self._pool.shared.clock.now):
-            logger.warning("upstream %s is failing and will be avoided for a while", self.name)
-
-    def take(self, *, fresh: bool) -> UpstreamSide | None:
-        """What can carry an exchange at once; not a connection that has been idle, if ``fresh``."""
-        if self.shared is not None:
-            return self.shared.take()
-        return None if fresh else self.take_idle()
-
-    def take_idle(self) -> UpstreamConnection | None:
-        """The idle connection used last, if any is still open and young enough."""
-        shared = self._pool.shared
-        oldest = shared.clock.now - shared.limits.upstream_idle_timeout
-        idle = self.idle
-        if idle:
-            connection = idle[-1]
-            if connection.idle_since > oldest:
-                return idle.pop()
-            # The youngest is too old, so all are; each takes itself out of the list.
-            for connection in idle[:]:
-                connection.close_idle()
-        return None
-
-
 class Pool:
     """The upstreams of a route; see the module."""
 
@@ -259,7 +80,6 @@ class Pool:
         "_states",
         "_upstream_of",
         "_upstreams",
-        "clock",
         "most_idle",
         "name",
         "options",
@@ -275,7 +95,6 @@ class Pool:
     ) -> None:
         self.options = options or PoolOptions()
         self.shared = shared
-        self.clock = shared.clock
         # What has announced one client cannot serve another.
         self.most_idle = 0 if self.options.proxy_protocol else MAX_IDLE_CONNECTIONS
         self.name = ", ".join(map(str, addresses))

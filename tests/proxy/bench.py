@@ -23,7 +23,8 @@ from proxy.limits import READ_BYTES, Limits
 from proxy.routing import Route, SiteRoutes
 from proxy.upstream.http1 import UpstreamConnection
 from proxy.upstream.http2_stream import UpstreamSide
-from proxy.upstream.pool import Pool, PoolShared, Waiter
+from proxy.upstream.options import PoolShared
+from proxy.upstream.pool import Pool, Waiter
 
 ENGINES: Final[tuple[EngineName, ...]] = ("h11", "httptools")
 How = Literal["whole", "bytes"]

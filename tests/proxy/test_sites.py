@@ -34,7 +34,8 @@ from proxy.tls.client_hello import ClientHello
 from proxy.tls.contexts import SiteContext
 from proxy.tls.index import CertificateIndex
 from proxy.tls.pem_pair import PemPair
-from proxy.upstream.pool import Pool, PoolShared
+from proxy.upstream.options import PoolShared
+from proxy.upstream.pool import Pool
 from tests.proxy.tls.certificates import Authority
 
 SITE = {"names": ["a.example"], "upstreams": ["127.0.0.1:1", "127.0.0.1:2"]}

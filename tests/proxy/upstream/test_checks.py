@@ -16,7 +16,8 @@ from proxy.http.head import HeadReader
 from proxy.limits import READ_BYTES, Limits
 from proxy.upstream.balance import DOWN, UP
 from proxy.upstream.health import ActivePolicy, StatusRanges
-from proxy.upstream.pool import Pool, PoolOptions, PoolShared
+from proxy.upstream.options import PoolOptions, PoolShared
+from proxy.upstream.pool import Pool
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from proxy.http.head import HeadReader
 from proxy.limits import READ_BYTES, Limits
 from proxy.upstream.checks import CheckHome
 from proxy.upstream.dial import open_http1, open_http2
-from proxy.upstream.pool import PoolShared
+from proxy.upstream.options import PoolShared
 from tests.proxy.http.h2 import conversation as h2
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,9 @@ from proxy.upstream.balance import DOWN, SUSPENDED, UP
 from proxy.upstream.health import PassivePolicy
 from proxy.upstream.http1 import Home, UpstreamConnection
 from proxy.upstream.http2_stream import UpstreamSide
-from proxy.upstream.pool import Pool, PoolOptions, PoolShared, Upstream
+from proxy.upstream.options import PoolOptions, PoolShared
+from proxy.upstream.pool import Pool
+from proxy.upstream.upstream import Upstream
 from tests.proxy.bench import FakeTransport
 
 pytestmark = pytest.mark.anyio
