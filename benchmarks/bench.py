@@ -198,6 +198,7 @@ class Bench:
         backend: int | None = None,
         access_log: bool = False,
         grpc: bool = False,
+        rounds: int | None = None,
     ) -> Samples:
         """As ``alternate``, with proxies that are started for each round.
 
@@ -205,7 +206,7 @@ class Bench:
         """
         samples: Samples = {}
         broken: set[str] = set()
-        for number in range(self.rounds):
+        for number in range(rounds or self.rounds):
             with self.all_started(
                 backend=backend, access_log=access_log, grpc=grpc, without=broken
             ) as running:

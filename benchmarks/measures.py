@@ -23,6 +23,9 @@ from benchmarks.streams import http2_changing, http2_percentile, websocket_echo
 KIB = 1024
 
 _CONNECTIONS = 64
+_HANDSHAKES = 800
+"""A second, about: one after the other, so that a proxy is busy for a third of the time. For that
+these measures have more rounds than others."""
 _LATENCY_CONNECTIONS = 256
 _BESIDE_CONNECTIONS = 50
 _BESIDE_RATE = 1000.0
@@ -36,6 +39,7 @@ def _loaded(
     backend: int | None = None,
     access_log: bool = False,
     grpc: bool = False,
+    rounds: int | None = None,
 ) -> dict[str, Samples]:
     """CPU per thing done, of all peers in turn, after a warm-up."""
     return {
@@ -45,6 +49,7 @@ def _loaded(
             backend=backend,
             access_log=access_log,
             grpc=grpc,
+            rounds=rounds,
         )
     }
 
@@ -90,20 +95,20 @@ def _upload(bench: Bench) -> dict[str, Samples]:
 
 def _full_handshakes(bench: Bench) -> dict[str, Samples]:
     def load(one: Running, seconds: float) -> int:
-        count = int(seconds * 600)
+        count = int(seconds * _HANDSHAKES)
         full_handshakes(one.port, count)
         return count
 
-    return _loaded(bench, load)
+    return _loaded(bench, load, rounds=2 * bench.rounds + 1)
 
 
 def _resumed_handshakes(bench: Bench) -> dict[str, Samples]:
     def load(one: Running, seconds: float) -> int:
-        count = int(seconds * 600)
+        count = int(seconds * _HANDSHAKES)
         resumed_handshakes(one.port, count)
         return count
 
-    return _loaded(bench, load)
+    return _loaded(bench, load, rounds=2 * bench.rounds + 1)
 
 
 def _idle(protocol: str) -> Callable[[Bench], dict[str, Samples]]:

@@ -139,7 +139,7 @@ def _environment(cores: Cores, rounds: int, seconds: float, load: float) -> dict
         "kernel": platform.release(),
         "Vestibule": f"{__version__}, {_build()}",
         "Python": f"{platform.python_version()}, {ssl.OPENSSL_VERSION}",
-        "rounds": f"{rounds} of {seconds:g} s",
+        "rounds": f"{rounds} of {seconds:g} s; {2 * rounds + 1} for handshakes",
         "load average at the start": f"{load:.1f} (whatever else the machine was doing)",
         "priority": f"nice {os.getpriority(os.PRIO_PROCESS, 0)}",
         **versions(),
