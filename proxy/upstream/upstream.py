@@ -17,13 +17,13 @@ from proxy.upstream.health import ActiveHealth, PassiveHealth, UpstreamHealth
 from proxy.upstream.http1 import UpstreamConnection
 from proxy.upstream.http2 import Http2UpstreamConnection
 from proxy.upstream.http2_stream import UpstreamSide
-from proxy.upstream.options import PoolOptions, PoolShared
+from proxy.upstream.options import Awake, PoolOptions, PoolShared
 from proxy.upstream.sharing import SharedConnections, most_exchanges
 
 logger = logging.getLogger(__name__)
 
 
-class Owner(Protocol):
+class Owner(Awake, Protocol):
     """The pool it belongs to."""
 
     options: PoolOptions
@@ -35,8 +35,6 @@ class Owner(Protocol):
 
     def serve_queue(self) -> None: ...
     def released(self, upstream: Upstream) -> None: ...
-    def sweep(self, now: float) -> None: ...
-    def close(self) -> None: ...
 
 
 class Upstream:

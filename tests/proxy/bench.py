@@ -135,6 +135,14 @@ class FakeTransport(asyncio.Transport):
         self.paused = False
 
 
+def make_shared(limits: Limits | None = None) -> PoolShared:
+    """What pools share, for those that need no engine or time of their own."""
+    limits = limits or Limits()
+    reader = HeadReader(make_engine("httptools", limits.header_bytes), limits)
+    buffer = memoryview(bytearray(READ_BYTES))
+    return PoolShared(reader, limits, CoarseClock(1000.0), lambda: 0.5, buffer)
+
+
 class Backend:
     """One connection to a backend: what it got, and what it says."""
 

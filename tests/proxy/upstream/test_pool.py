@@ -9,34 +9,25 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from proxy.client import ClientInfo
-from proxy.clock import CoarseClock
 from proxy.config.addresses import TcpAddress, UnixAddress, UpstreamAddress
 from proxy.errors import ProtocolError, UpstreamError, UpstreamUnavailable
-from proxy.http.engine import make_engine
-from proxy.http.head import HeadReader, RequestHead, ResponseHead
-from proxy.limits import READ_BYTES, Limits
+from proxy.http.head import RequestHead, ResponseHead
+from proxy.limits import Limits
 from proxy.upstream import pool as pool_module
 from proxy.upstream.balance import DOWN, SUSPENDED, UP
 from proxy.upstream.health import PassivePolicy
 from proxy.upstream.http1 import Home, UpstreamConnection
 from proxy.upstream.http2_stream import UpstreamSide
-from proxy.upstream.options import PoolOptions, PoolShared
+from proxy.upstream.options import PoolOptions
 from proxy.upstream.pool import Pool
 from proxy.upstream.upstream import Upstream
-from tests.proxy.bench import FakeTransport
+from tests.proxy.bench import FakeTransport, make_shared
 
 pytestmark = pytest.mark.anyio
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 LONG = 20.0  # seconds until a test that waits for nothing gives up
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-def make_shared(limits: Limits | None = None) -> PoolShared:
-    limits = limits or Limits()
-    reader = HeadReader(make_engine("httptools", limits.header_bytes), limits)
-    buffer = memoryview(bytearray(READ_BYTES))
-    return PoolShared(reader, limits, CoarseClock(1000.0), lambda: 0.5, buffer)
 
 
 class Waiter:
