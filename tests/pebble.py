@@ -39,10 +39,16 @@ STOP_SECONDS = 10.0
 
 def free_port() -> int:
     """A TCP port that is free now, on 127.0.0.1."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
+    return _free_ports(1)[0]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Different ones: all are held until the last is found."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
 
 
 def find_binary(name: str) -> str | None:
@@ -184,7 +190,7 @@ def run_pebble(
     ca.cert_pem.write_to_path(folder / "pebble-ca.pem")
     identity.cert_chain_pems[0].write_to_path(folder / "pebble.pem")
     identity.private_key_pem.write_to_path(folder / "pebble.key")
-    port, management, own_dns, dns_management = (free_port() for _ in range(4))
+    port, management, own_dns, dns_management = _free_ports(4)
     config: dict[str, Any] = {
         "listenAddress": f"127.0.0.1:{port}",
         "managementListenAddress": f"127.0.0.1:{management}",
