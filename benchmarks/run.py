@@ -1,6 +1,6 @@
 """``python -m benchmarks.run``: measure, print the table, keep the figures.
 
-A run without ``--only`` and ``--quick`` takes a quarter of an hour. The proxies share one core, all
+A run without ``--only`` and ``--quick`` takes half an hour. The proxies share one core, all
 else has the others; close whatever else is running.
 """
 

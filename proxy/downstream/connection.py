@@ -267,6 +267,7 @@ class ClientConnection:
             # Nothing is lost, and nobody is there for a close_notify: a client that wants ours
             # sends its own before it ends TCP.
             self._closing = True
+            http.connection_lost()  # now: what it keeps for another turn shall not begin
             self._transport.close()
             return False
         http.receive_eof()

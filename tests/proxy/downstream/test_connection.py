@@ -15,6 +15,7 @@ import pytest
 from proxy.clock import CoarseClock
 from proxy.downstream.admission import Admission
 from proxy.downstream.connection import ClientConnection, Front, TlsChoice
+from proxy.downstream.http1 import Http1Connection
 from proxy.downstream.registry import Registry
 from proxy.errors import ClientHelloError
 from proxy.exchange import Exchange, Services
@@ -396,6 +397,19 @@ def test_a_client_that_just_goes_is_told_nothing(
     assert not peer.connection.eof_received()
     assert peer.take() == b""
     assert peer.transport.closed
+
+
+def test_what_a_client_left_for_another_turn_does_not_begin_after_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setitem(globals(), "say_hello", asked.append)
+    peer = Peer()
+    http = peer.connection._http
+    assert isinstance(http, Http1Connection)
+    assert not peer.connection.eof_received()
+    http.receive(GET)
+    assert asked == []
 
 
 def test_a_client_that_still_reads_its_last_response_is_told_its_end(
